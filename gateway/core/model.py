@@ -1,0 +1,180 @@
+"""The nouns of the gateway, as values. See ARCHITECTURE.md for the one-line meaning of each.
+
+Header lists are `Headers`: (name, value) pairs of bytes in wire order, names in lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from gateway.core.secret import Secret
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A set of names and `*` patterns that decides membership; matching is exact and case-sensitive.
+
+    Only `*` is special. Exact names are looked up first, so a list without patterns costs one set look-up.
+    """
+
+    exact: frozenset[str]
+    patterns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, names: list[str] | tuple[str, ...]) -> Names:
+        return cls(
+            exact=frozenset(name for name in names if "*" not in name),
+            patterns=tuple(name.replace("[", "[[]").replace("?", "[?]") for name in names if "*" in name),
+        )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.exact or any(fnmatchcase(name, pattern) for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. Carries no secret; an instance exists only for a proven identity (there is no anonymous caller)."""
+
+    name: str
+    team: str
+    models: Names
+    endpoints: Names
+    labels: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.team:
+            raise ValueError("a caller has a name and a team")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `connect_s` includes TLS, `first_byte_s` runs from the sent request to the response head, `idle_s`
+    between two reads of the body, `total_s` over the whole exchange."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+    total_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Connections to one provider from one process. A call waits at most `max_wait_s` for a free one; a connection is
+    closed after `max_idle_s` without use, and not used again once it is `max_age_s` old (so that DNS changes arrive)."""
+
+    max_connections: int = 1000
+    max_idle_s: float = 15.0
+    max_age_s: float = 300.0
+    max_wait_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Trust for one provider. None means: the system's certificates, no client certificate, the URL's host name."""
+
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One row of the policy's providers, compiled: environment references are resolved, defaults are filled in.
+
+    Two equal rows may share a connection pool; credentials are part of the equality on purpose.
+    `base_url` is "" for shapes that need no network. `headers` are added to every request to this provider.
+    """
+
+    name: str
+    shape: str
+    base_url: str = ""
+    api_key: Secret | None = None
+    organization: str | None = None
+    project: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    stream_usage: bool = True
+    timeouts: Timeouts = Timeouts()
+    pool: Pool = Pool()
+    tls: Tls = Tls()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One upstream option. `model` is the provider's own name for the model."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the policy decided for one call. `targets` are in order of preference; the version names the policy set."""
+
+    policy_version: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was asked, after admission.
+
+    `path` is the raw path and query as received, always beginning with ``/v1/``. `document` is the parsed JSON body
+    (None when the body is not JSON), `body` its exact bytes (None when it is streamed through).
+    """
+
+    caller: Caller
+    method: str
+    path: str
+    headers: Headers
+    body: bytes | None
+    document: dict[str, Any] | None
+    model: str | None
+    stream: bool
+
+
+@dataclass(slots=True)
+class Usage:
+    """Token counts as the provider reported them; None where it reported nothing."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """What happened to one call, append-only; settled exactly once. Holds no content and no secret.
+
+    `*_at` are wall-clock seconds, `*_s` durations in seconds from the start of the call, None where it never happened.
+    """
+
+    call_id: str
+    started_at: float
+    started: float
+    method: str = ""
+    path: str = ""
+    dialect: str = ""
+    caller: str = ""
+    team: str = ""
+    model: str = ""
+    provider: str = ""
+    upstream_model: str = ""
+    policy_version: str = ""
+    stream: bool = False
+    status: int = 0
+    error: str = ""
+    detail: str = ""
+    outcome: str = ""
+    request_bytes: int = 0
+    response_bytes: int = 0
+    usage: Usage = field(default_factory=Usage)
+    phase_s: dict[str, float] = field(default_factory=dict)
+    first_byte_s: float | None = None
+    upstream_s: float = 0.0
+    duration_s: float = 0.0

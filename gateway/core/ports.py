@@ -1,0 +1,61 @@
+"""The seams of the engine: what it needs from the outside, as protocols. Tests put fakes here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.model import Caller, Headers, Record
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One request to one provider. `path` is what follows the provider's base URL: raw, with the query, beginning
+    with "/". `body` is the whole body, or a stream of it whose length is `content_length` (None: unknown).
+    `headers` are the caller's, already filtered; the provider adds its own credentials and framing."""
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes | AsyncIterator[bytes]
+    content_length: int | None = None
+
+
+class UpstreamReply(Protocol):
+    """A response head and the stream of its body bytes, as the provider framed them (still content-encoded)."""
+
+    status: int
+    headers: Headers
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, b"" at its sound end. Raises UpstreamFault when the provider breaks off,
+        stalls or overruns its time. Reading is what lets more be received: an unread reply pauses the provider."""
+
+    def complete(self) -> bytes | None:
+        """The whole body when it has already arrived entirely and nothing was read yet, else None. Consumes it."""
+
+    def close(self) -> None:
+        """Ends the exchange now. Idempotent. A connection whose response was not finished is closed, not reused."""
+
+
+class Upstream(Protocol):
+    """One provider, ready to be called."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Raises UpstreamFault when there is no response head to return. Never follows redirects, never retries
+        anything that the provider can have seen."""
+
+    async def close(self) -> None:
+        """Returns when no connection is left; running replies are cut."""
+
+
+class Authenticator(Protocol):
+    async def authenticate(self, credential: str) -> Caller:
+        """The proven caller, or Refusal: `invalid_api_key`, `expired_api_key`; `authentication_unavailable` when it
+        cannot be decided. Never returns an identity-less caller."""
+
+
+class Sink(Protocol):
+    def record(self, record: Record) -> None:
+        """Told once per call, at settle. Must not block and must not raise."""
