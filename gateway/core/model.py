@@ -5,7 +5,7 @@ Header lists are `Headers`: (name, value) pairs of bytes in wire order, names in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -124,17 +124,21 @@ class Plan:
 class Call:
     """What was asked, after admission.
 
-    `path` is the raw path and query as received, always beginning with ``/v1/``. `document` is the parsed JSON body
-    (None when the body is not JSON), `body` its exact bytes (None when it is streamed through).
+    `endpoint` names the API shape, or "passthrough". `path` is the raw path and query as received, always beginning
+    with ``/v1/``. `document` is the parsed JSON body (None when the body is not JSON); `body` is its exact bytes, or
+    the stream of a body that is passed through unread, then of `content_length` bytes (None: unknown).
+    `model` is the name that the caller used, "" where the endpoint has none.
     """
 
     caller: Caller
+    endpoint: str
     method: str
     path: str
     headers: Headers
-    body: bytes | None
+    body: bytes | AsyncIterator[bytes]
+    content_length: int | None
     document: dict[str, Any] | None
-    model: str | None
+    model: str
     stream: bool
 
 
@@ -159,7 +163,7 @@ class Record:
     started: float
     method: str = ""
     path: str = ""
-    dialect: str = ""
+    endpoint: str = ""
     caller: str = ""
     team: str = ""
     model: str = ""

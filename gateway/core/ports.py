@@ -46,6 +46,9 @@ class Upstream(Protocol):
         """Raises UpstreamFault when there is no response head to return. Never follows redirects, never retries
         anything that the provider can have seen."""
 
+    def holds_secret(self, text: bytes) -> bool:
+        """Whether `text` shows one of this provider's credentials, as error pages of providers sometimes do."""
+
     async def close(self) -> None:
         """Returns when no connection is left; running replies are cut."""
 
@@ -59,3 +62,38 @@ class Authenticator(Protocol):
 class Sink(Protocol):
     def record(self, record: Record) -> None:
         """Told once per call, at settle. Must not block and must not raise."""
+
+
+class Client(Protocol):
+    """The caller's side of one exchange: the request as received, and the answer as it goes out.
+
+    `target` is the raw request target (path and query). Header names are lower case. After `start` the status is
+    out; `started` says so. Every write waits until the caller takes it (back-pressure, bounded in time).
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    content_length: int | None
+    started: bool
+
+    async def read_body(self, max_bytes: int) -> bytes:
+        """The whole body, exact bytes. Refusal `body_too_large`, `request_timeout`, `bad_request` (cut off)."""
+
+    def stream_body(self, max_bytes: int) -> AsyncIterator[bytes]:
+        """The body as it arrives; the same refusals, raised while iterating."""
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """One whole answer; nothing was started before and nothing follows."""
+
+    async def start(self, status: int, headers: Headers, length: int | None) -> None:
+        """Begins a streamed answer of `length` bytes (None: unknown). The head may leave with the first write."""
+
+    async def write(self, data: bytes) -> None:
+        """Raises ConnectionError when the caller is gone, TimeoutError when it does not take the data in time."""
+
+    async def finish(self) -> None:
+        """The sound end of a started answer."""
+
+    def abort(self) -> None:
+        """Cuts the connection, so that a started answer is seen as incomplete."""

@@ -1,0 +1,154 @@
+"""Builds everything from settings and policy; the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.callers.directory import Directory
+from gateway.callers.jwt import JwtVerifier
+from gateway.callers.keys import KeyTable
+from gateway.core.clock import Clock
+from gateway.core.model import Pool, Provider, Timeouts, Tls
+from gateway.core.ports import Upstream
+from gateway.engine.pipeline import Engine
+from gateway.engine.runtime import Runtime
+from gateway.engine.tasks import Tasks
+from gateway.policy.compile import PolicySet
+from gateway.policy.load import Source, load, read_source
+from gateway.policy.watch import Watcher
+from gateway.providers.demo import Demo
+from gateway.providers.openai import OpenAI
+from gateway.server.errors import render
+from gateway.sinks.log import CallLog
+from gateway.sinks.metrics import Metrics
+from gateway.transport import Http
+
+_FETCH_TIMEOUTS = Timeouts(connect_s=3, first_byte_s=5, idle_s=5, total_s=10)
+_MAX_FETCH_BYTES = 1 << 20
+
+
+class Gateway:
+    """One process's gateway: the engine and the policy it runs, and how the policy is replaced."""
+
+    def __init__(
+        self, directory: Path, environ: Mapping[str, str], log: FilteringBoundLogger, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._directory = directory
+        self._environ = environ
+        self._log = log
+        self._clock = clock
+        self.metrics = metrics
+        self.tasks = Tasks()
+        self._watcher = Watcher(directory)
+        self.last_error: str = ""
+        self._policies_loading = asyncio.Lock()
+        self.engine: Engine
+
+    def start(self, source: Source) -> None:
+        """Loads the first policy set; PolicyErrors when it is broken. Must run on the event loop."""
+        runtime = self._runtime(load(source, self._directory, self._environ), previous=None)
+        self._told_of(runtime.policy)
+        sinks = (self.metrics, CallLog(self._log))
+        self.engine = Engine(runtime, sinks, self._clock, self.tasks, self._log, render)
+
+    @property
+    def policy(self) -> PolicySet:
+        return self.engine.runtime.policy
+
+    async def reload(self, source: Source | None = None) -> bool:
+        """Replaces the policy set as a whole, or keeps the current one and says why. True when it is loaded."""
+        async with self._policies_loading:
+            try:
+                if source is None:
+                    source = await asyncio.to_thread(read_source, self._directory)
+                policy = await asyncio.to_thread(load, source, self._directory, self._environ)
+            except Exception as error:
+                self._reload_failed(error)
+                return False
+            self._swap(self._runtime(policy, previous=self.engine.runtime))
+            return True
+
+    async def reload_when_changed(self, interval_s: float) -> None:
+        """Looks at the files for ever."""
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                source = await asyncio.to_thread(self._watcher.changed)
+            except Exception as error:
+                self._reload_failed(error)
+                continue
+            if source is not None:
+                await self.reload(source)
+
+    async def close(self) -> None:
+        await self.tasks.stop()
+        await asyncio.gather(*(upstream.close() for upstream in self.engine.runtime.upstreams.values()))
+
+    def _reload_failed(self, error: Exception) -> None:
+        """The text of policy errors names files, lines and keys, never values of secrets."""
+        text = str(error) or type(error).__name__
+        if text != self.last_error:
+            self._log.error("policy_refused", problems=text[:4096], kept=self.policy.version)
+        self.last_error = text
+        self.metrics.reloads.add(("refused",))
+
+    def _swap(self, runtime: Runtime) -> None:
+        old, self.engine.runtime = self.engine.runtime, runtime
+        self.last_error = ""
+        self.metrics.reloads.add(("loaded",))
+        self._told_of(runtime.policy)
+        kept = {id(upstream) for upstream in runtime.upstreams.values()}
+        dropped = [upstream for upstream in old.upstreams.values() if id(upstream) not in kept]
+        if dropped:
+            self.tasks.start(self.tasks.after_running_calls(dropped), "close dropped providers")
+
+    def _told_of(self, policy: PolicySet) -> None:
+        self._log.info(
+            "policy_loaded",
+            version=policy.version,
+            providers=len(policy.providers),
+            models=len(policy.models.names()),
+            keys=len(policy.keys),
+        )
+
+    def _runtime(self, policy: PolicySet, previous: Runtime | None) -> Runtime:
+        verifier = JwtVerifier(policy.issuers, self._clock, self._fetch)
+        directory = Directory(KeyTable(policy.keys), verifier, self._clock)
+        upstreams = {name: self._upstream(row, previous) for name, row in policy.providers.items()}
+        return Runtime(policy, directory, upstreams, self._clock.wall())
+
+    def _upstream(self, row: Provider, previous: Runtime | None) -> Upstream:
+        """An unchanged row keeps its connections over a reload."""
+        if previous is not None and previous.policy.providers.get(row.name) == row:
+            return previous.upstreams[row.name]
+        if row.shape == "demo":
+            return Demo()
+        return OpenAI(row, Http(_origin(row.base_url), row.timeouts, row.pool, row.tls, self._clock))
+
+    async def _fetch(self, url: str) -> bytes:
+        """A small document of an identity provider. No redirects, bounded in time and size."""
+        parts = urlsplit(url)
+        http = Http(_origin(url), _FETCH_TIMEOUTS, Pool(max_connections=1), Tls(), self._clock)
+        try:
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            reply = await http.send("GET", target, [(b"accept", b"application/json")], b"", None)
+            if reply.status != 200:
+                raise OSError(f"status {reply.status}")
+            body = b""
+            while chunk := await reply.read():
+                body += chunk
+                if len(body) > _MAX_FETCH_BYTES:
+                    raise OSError("document too large")
+            return body
+        finally:
+            await http.close()
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,169 @@
+"""Phase 1: raw request -> Call. Who asks is settled before anything else is read for its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+from gateway.core.errors import Refusal
+from gateway.core.model import Call, Caller, Headers
+from gateway.core.ports import Authenticator, Client
+from gateway.engine import headers as header_rules
+from gateway.engine.runtime import Runtime
+from gateway.policy.compile import Passthrough, passthrough_for
+from gateway.wire import encodings, strictjson
+from gateway.wire.dialects import Route, refuse_odd_path, refuse_upstream_choice, route
+
+PASSTHROUGH = "passthrough"
+_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+
+
+async def identify(client: Client, authenticator: Authenticator) -> Caller:
+    """The proven caller. Refusals: 401, `ambiguous_credentials`, 503 when it cannot be decided."""
+    header_rules.refuse_unsound(client.headers)
+    return await authenticator.authenticate(_credential(client))
+
+
+async def admit(client: Client, caller: Caller, runtime: Runtime) -> Call:
+    """Everything that can be refused without asking a provider and without a model: path, rights, size, document."""
+    path, _, query = client.target.partition("?")
+    refuse_odd_path(path)
+    known = route(client.method, path)
+    listed = None if known else passthrough_for(runtime.policy, path)
+    if known is None and listed is None:
+        raise Refusal("unknown_path", "This gateway does not serve this path.")
+    _refuse_method(client.method, known.methods if known else listed.methods if listed else frozenset())
+    if path not in caller.endpoints:
+        raise Refusal("endpoint_not_allowed", "This API key may not use this endpoint.")
+    if known is not None:
+        return await _admit_known(client, caller, known, runtime)
+    return await _admit_passthrough(client, caller, query, runtime)
+
+
+def _credential(client: Client) -> str:
+    bearer: str | None = None
+    for name, value in client.headers:
+        if name == b"authorization":
+            bearer = _bearer(value)
+        elif name in {b"x-api-key", b"api-key"}:
+            raise Refusal(
+                "ambiguous_credentials",
+                "Send the API key as 'Authorization: Bearer <key>' and in no other header.",
+                param=name.decode(),
+            )
+    if bearer is None:
+        raise Refusal("missing_api_key", "Send the API key as 'Authorization: Bearer <key>'.", param="Authorization")
+    return bearer
+
+
+def _bearer(value: bytes) -> str:
+    scheme, _, credential = value.decode("ascii").partition(" ")
+    credential = credential.strip()
+    if scheme.lower() != "bearer" or not credential:
+        raise Refusal("missing_api_key", "Send the API key as 'Authorization: Bearer <key>'.", param="Authorization")
+    return credential
+
+
+def _refuse_method(method: str, allowed: frozenset[str]) -> None:
+    if method not in allowed:
+        names = ", ".join(sorted(allowed))
+        raise Refusal("method_not_allowed", f"This path takes {names}.")
+
+
+async def _admit_known(client: Client, caller: Caller, known: Route, runtime: Runtime) -> Call:
+    dialect = known.dialect
+    if dialect is None:
+        body = await client.read_body(runtime.policy.limits.max_body_bytes)
+        return _call(client, caller, known.name, body)
+    body = await _json_body(client, runtime.policy.limits.max_body_bytes)
+    document = _object(strictjson.parse(body))
+    refuse_upstream_choice(document)
+    dialect.validate(document)
+    if runtime.policy.limits.unknown_fields == "refuse":
+        _refuse_unknown(document, dialect.known_fields)
+    return _call(client, caller, known.name, body, document)
+
+
+async def _admit_passthrough(client: Client, caller: Caller, query: str, runtime: Runtime) -> Call:
+    limits = runtime.policy.limits
+    document: dict[str, Any] | None = None
+    body: bytes | AsyncIterator[bytes] = b""
+    if _is_json(client.headers) and client.method in _BODY_METHODS and client.content_length != 0:
+        body = await _json_body(client, limits.max_body_bytes)
+        parsed = strictjson.parse(body)
+        document = parsed if isinstance(parsed, dict) else None
+        if document is not None:
+            refuse_upstream_choice(document)
+    elif client.method in _BODY_METHODS:
+        body = client.stream_body(limits.max_upload_bytes) if client.content_length != 0 else b""
+    call = _call(client, caller, PASSTHROUGH, body, document)
+    _refuse_model(call, query)
+    return call
+
+
+def _refuse_model(call: Call, query: str) -> None:
+    """A passed-through request may name a model, in its document or in its query: the caller's list holds there too."""
+    named = [value for name, value in parse_qsl(query) if name == "model"]
+    if call.model:
+        named.append(call.model)
+    if any(model not in call.caller.models for model in named):
+        raise Refusal("model_not_allowed", "This API key may not use this model.", param="model")
+
+
+def passthrough_row(call: Call, runtime: Runtime) -> Passthrough:
+    row = passthrough_for(runtime.policy, call.path.partition("?")[0])
+    if row is None:
+        raise Refusal("unknown_path", "This gateway does not serve this path.")
+    return row
+
+
+async def _json_body(client: Client, max_bytes: int) -> bytes:
+    if not _is_json(client.headers):
+        raise Refusal("unsupported_media_type", "Send JSON, with 'Content-Type: application/json'.", param="Content-Type")
+    named = header_rules.value_of(client.headers, b"content-encoding")
+    coding = encodings.request_coding(named.decode("ascii")) if named is not None else None
+    body = await client.read_body(max_bytes)
+    return body if coding is None else encodings.decode_request(body, coding, max_bytes)
+
+
+def _is_json(headers: Headers) -> bool:
+    value = header_rules.value_of(headers, b"content-type")
+    if value is None:
+        return False
+    kind = value.partition(b";")[0].strip().lower()
+    return kind == b"application/json"
+
+
+def _object(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise Refusal("invalid_type", "The body must be a JSON object.")
+    return document
+
+
+def _refuse_unknown(document: dict[str, Any], known: frozenset[str]) -> None:
+    unknown = sorted(document.keys() - known)
+    if unknown:
+        raise Refusal("refused_field", "The policy passes only known fields; this one is not.", param=unknown[0][:64])
+
+
+def _call(
+    client: Client,
+    caller: Caller,
+    endpoint: str,
+    body: bytes | AsyncIterator[bytes],
+    document: dict[str, Any] | None = None,
+) -> Call:
+    model = document.get("model") if document else None
+    return Call(
+        caller=caller,
+        endpoint=endpoint,
+        method=client.method,
+        path=client.target,
+        headers=client.headers,
+        body=body,
+        content_length=client.content_length,
+        document=document,
+        model=model if isinstance(model, str) else "",
+        stream=bool(document and document.get("stream") is True),
+    )

@@ -1,0 +1,47 @@
+"""Phase 2: Call + the current policy set -> Plan."""
+
+from __future__ import annotations
+
+from gateway.core.errors import Refusal
+from gateway.core.model import Call, Plan, Target
+from gateway.engine.admit import PASSTHROUGH, passthrough_row
+from gateway.engine.runtime import Runtime
+
+
+def bind(call: Call, runtime: Runtime) -> Plan:
+    """Rights before existence: a caller cannot learn which models exist beyond its own list."""
+    return Plan(policy_version=runtime.policy.version, targets=_targets(call, runtime))
+
+
+def _targets(call: Call, runtime: Runtime) -> tuple[Target, ...]:
+    if call.endpoint == PASSTHROUGH:
+        return (Target(passthrough_row(call, runtime).provider, call.model),)
+    if call.endpoint == "models":
+        return ()
+    if call.endpoint == "responses.object":
+        return _reachable(call, runtime)
+    return _for_model(call, runtime)
+
+
+def _for_model(call: Call, runtime: Runtime) -> tuple[Target, ...]:
+    if not call.model:
+        raise Refusal("missing_field", "Name the model to use in the field 'model'.", param="model")
+    if call.model not in call.caller.models:
+        raise Refusal("model_not_allowed", "This API key may not use this model.", param="model")
+    targets = runtime.policy.models.targets_for(call.model)
+    if targets is None:
+        raise Refusal("model_not_found", "This gateway has no model of this name.", param="model")
+    return targets
+
+
+def _reachable(call: Call, runtime: Runtime) -> tuple[Target, ...]:
+    """A stored object's id does not say which provider holds it: every provider that this caller's models lead to is
+    a candidate, and the one that knows the id answers."""
+    providers: dict[str, Target] = {}
+    for rule, targets in runtime.policy.models.rules():
+        if rule in call.caller.models:
+            for target in targets:
+                providers.setdefault(target.provider, target)
+    if not providers:
+        raise Refusal("model_not_allowed", "This API key may not use any model of this gateway.")
+    return tuple(providers.values())

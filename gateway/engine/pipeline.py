@@ -1,0 +1,168 @@
+"""The life of a call, in order. The order is the security property; it is code, not configuration.
+
+    1 admit     who asks, and is the document sound?          -> Call
+    2 bind      what does the policy say about it?            -> Plan
+    3 reserve   (budgets and rates: with the accounting)
+    4 screen    (guards on the way in: with the guards)
+    5 recall    (cache: with the cache)
+    6 forward   the provider answers                          -> Reply
+    7 relay     the answer reaches the caller
+    8 settle    the Record is told, always, once
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.core.clock import Clock
+from gateway.core.errors import Refusal, UpstreamFault
+from gateway.core.model import Call, Headers, Plan, Record
+from gateway.core.ports import Client, Sink
+from gateway.engine.admit import admit, identify
+from gateway.engine.bind import bind
+from gateway.engine.catalogue import catalogue
+from gateway.engine.forward import forward, usage_was_added
+from gateway.engine.relay import Relay
+from gateway.engine.runtime import Runtime
+from gateway.engine.settle import settle
+from gateway.engine.tasks import Tasks
+
+class Engine:
+    """Serves calls with the current Runtime. `runtime` is swapped as a whole; a call keeps the one it began with."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        sinks: Sequence[Sink],
+        clock: Clock,
+        tasks: Tasks,
+        log: FilteringBoundLogger,
+        render: Callable[[Refusal, str], tuple[Headers, bytes]],
+    ) -> None:
+        self.runtime = runtime
+        self.tasks = tasks
+        self._sinks = sinks
+        self._clock = clock
+        self._log = log
+        self._render = render
+
+    async def handle(self, client: Client) -> None:
+        record = self._record(client)
+        task = self.tasks.enter()
+        try:
+            await self._guarded(client, record)
+        finally:
+            settle(record, self._sinks, self._clock)
+            self.tasks.leave(task)
+
+    async def _guarded(self, client: Client, record: Record) -> None:
+        """Every way a call can end, each with its outcome."""
+        try:
+            await self._phases(client, record, self.runtime)
+        except Refusal as refusal:
+            await self._refuse(client, record, refusal)
+        except UpstreamFault as fault:
+            record.detail = fault.detail
+            await self._refuse(client, record, fault.refusal())
+        except ConnectionError:
+            record.outcome = "client_closed"
+            client.abort()
+        except TimeoutError:
+            record.outcome = "client_slow"
+            client.abort()
+        except asyncio.CancelledError:
+            if not self.tasks.cutting:
+                record.outcome = "client_closed"
+                raise
+            await self._refuse(client, record, Refusal("draining", "The gateway is shutting down.", retry_after_s=1))
+        except Exception as bug:
+            # Only its type and place are logged: the text of an exception may quote what was asked.
+            self._log.error("bug", call=record.call_id, error=type(bug).__name__, at=_place(bug))
+            await self._refuse(client, record, Refusal("internal", "The gateway failed to handle this request."))
+
+    async def _phases(self, client: Client, record: Record, runtime: Runtime) -> None:
+        record.policy_version = runtime.policy.version
+        caller = await identify(client, runtime.authenticator)
+        record.caller, record.team = caller.name, caller.team
+        call = await admit(client, caller, runtime)
+        self._mark(record, "admit")
+        record.endpoint, record.model, record.stream = call.endpoint, call.model, call.stream
+        record.request_bytes = len(call.body) if isinstance(call.body, bytes) else call.content_length or 0
+        plan = bind(call, runtime)
+        self._mark(record, "bind")
+        if not plan.targets:
+            await self._answer_here(client, call, record, runtime)
+            return
+        await self._ask(client, call, plan, record, runtime)
+
+    async def _ask(self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime) -> None:
+        began = self._clock.monotonic()
+        try:
+            reply = await forward(call, plan, runtime, record)
+        finally:
+            record.upstream_s += self._clock.monotonic() - began
+        self._mark(record, "forward")
+        record.outcome = "ok"
+        own = _own_headers(record)
+        relay = Relay(call, reply, client, record, own=own, clock=self._clock, tasks=self.tasks)
+        try:
+            hide = usage_was_added(call, record, runtime)
+            await relay.run(runtime.upstreams[record.provider], hide_usage=hide)
+        finally:
+            reply.close()
+            self._mark(record, "relay")
+
+    async def _answer_here(self, client: Client, call: Call, record: Record, runtime: Runtime) -> None:
+        body = catalogue(call, runtime)
+        record.status, record.outcome, record.response_bytes = 200, "ok", len(body)
+        headers: Headers = [(b"content-type", b"application/json"), (b"x-request-id", record.call_id.encode())]
+        await client.answer(200, headers + _own_headers(record), body)
+
+    async def _refuse(self, client: Client, record: Record, refusal: Refusal) -> None:
+        record.error = refusal.code
+        record.outcome = "refused" if refusal.status < 500 else "failed"
+        if client.started:  # only a bug can come here: the relay ends a started answer itself
+            client.abort()
+            return
+        record.status = refusal.status
+        headers, body = self._render(refusal, record.call_id)
+        headers.append((b"x-request-id", record.call_id.encode()))
+        record.response_bytes = len(body)
+        try:
+            await client.answer(refusal.status, headers + _own_headers(record), body)
+        except (ConnectionError, TimeoutError):
+            client.abort()
+
+    def _record(self, client: Client) -> Record:
+        return Record(
+            call_id=f"req_{secrets.token_hex(12)}",
+            started_at=self._clock.wall(),
+            started=self._clock.monotonic(),
+            method=client.method,
+            path=client.target.partition("?")[0],
+        )
+
+    def _mark(self, record: Record, phase: str) -> None:
+        record.phase_s[phase] = self._clock.monotonic() - record.started - sum(record.phase_s.values())
+
+
+def _own_headers(record: Record) -> Headers:
+    return [
+        (b"cache-control", b"no-store"),
+        (b"x-gateway-request-id", record.call_id.encode()),
+        (b"x-gateway-policy", record.policy_version.encode()),
+    ]
+
+
+def _place(bug: BaseException) -> str:
+    trace = bug.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    code = trace.tb_frame.f_code
+    return f"{code.co_filename.rsplit('gateway/', 1)[-1]}:{trace.tb_lineno}"

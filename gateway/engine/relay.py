@@ -1,0 +1,266 @@
+"""Phase 7: Reply -> the caller. What arrives leaves as it arrived; an end that is not sound is never silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import orjson
+
+from gateway.core.clock import Clock
+from gateway.core.errors import BAD_CONTENT, CLOSED, REDIRECT, Refusal, UpstreamFault
+from gateway.core.model import Call, Headers, Record
+from gateway.core.ports import Client, Upstream, UpstreamReply
+from gateway.engine import headers as header_rules
+from gateway.engine.tasks import Tasks
+from gateway.wire.dialects import DIALECTS, Dialect, StreamState
+from gateway.wire.encodings import ReplyDecoder
+from gateway.wire.sse import Frames, FrameTooLarge
+
+MAX_ERROR_BYTES = 1 << 20
+MAX_HELD_BYTES = 1 << 20
+MAX_DECODED_BYTES = 1 << 28
+
+# Fetched objects may be streams too, and their shape is that of the endpoint that made them.
+_SHAPE_OF = {"responses.object": "responses"}
+
+
+class Relay:
+    """One reply on its way to one caller."""
+
+    def __init__(
+        self, call: Call, reply: UpstreamReply, client: Client, record: Record, *, own: Headers, clock: Clock, tasks: Tasks
+    ) -> None:
+        self._call = call
+        self._reply = reply
+        self._client = client
+        self._record = record
+        self._own = own
+        self._clock = clock
+        self._tasks = tasks
+        self._dialect: Dialect | None = DIALECTS.get(_SHAPE_OF.get(call.endpoint, call.endpoint))
+        self._decoder = _decoder(reply) if self._dialect is not None or reply.status >= 400 else None
+
+    async def run(self, upstream: Upstream, *, hide_usage: bool) -> None:
+        """Refusal and UpstreamFault only while nothing has been sent; ConnectionError, TimeoutError: the caller."""
+        status = self._reply.status
+        if 300 <= status < 400 and status != 304:
+            raise UpstreamFault(REDIRECT)
+        if status >= 400:
+            await self._error(upstream)
+        elif self._is_event_stream():
+            await self._ending_visibly(self._events(hide_usage))
+        elif self._dialect is not None:
+            await self._ending_visibly(self._document())
+        else:
+            await self._ending_visibly(self._bytes())
+
+    # -- the four kinds of reply
+
+    async def _error(self, upstream: Upstream) -> None:
+        """An error of the provider: as it is, unless it is about, or shows, the gateway's own credentials."""
+        body = await self._whole(MAX_ERROR_BYTES)
+        self._record.outcome = "upstream_error"
+        if self._reply.status in {401, 407}:
+            raise Refusal("upstream_authentication", "The provider refused the gateway's credentials.")
+        if upstream.holds_secret(body):
+            raise Refusal("upstream_invalid", "The provider's error message cannot be shown.")
+        await self._answer(body)
+
+    async def _document(self) -> None:
+        """A JSON answer is held until it is whole, so that a provider that dies in the middle of one is a clean 502;
+        a large one, or one that begins with keep-alive blanks, flows."""
+        held: list[bytes] = []
+        size = 0
+        async for chunk in self._chunks():
+            held.append(chunk)
+            size += len(chunk)
+            if size > MAX_HELD_BYTES or chunk.isspace():
+                await self._flow(held)
+                return
+        body = b"".join(held)
+        self._read_usage(body)
+        await self._answer(body)
+
+    async def _bytes(self) -> None:
+        body = self._reply.complete()
+        if body is not None:
+            await self._answer(body)
+            return
+        await self._start(self._length())
+        async for chunk in self._chunks():
+            await self._write(chunk)
+        await self._finish()
+
+    async def _events(self, hide_usage: bool) -> None:
+        """Frames, byte for byte. Nothing is sent before the first one is sound."""
+        frames = Frames()
+        state = self._dialect.stream_state() if self._dialect is not None else None
+        async for chunk in self._chunks():
+            out = b"".join(self._seen(_fed(frames, chunk), state, hide_usage))
+            if out:
+                await self._start(None)
+                await self._write(out)
+            if state is not None and state.done:
+                break
+        else:
+            rest = frames.rest()
+            if rest:
+                await self._start(None)
+                await self._write(b"".join(self._seen([rest], state, hide_usage)))
+            if not self._proven(state):
+                raise UpstreamFault(CLOSED, "stream ended without its end mark")
+        await self._start(None)
+        await self._finish()
+
+    # -- helpers
+
+    def _seen(self, frames: list[bytes], state: StreamState | None, hide_usage: bool) -> Iterator[bytes]:
+        if state is None:
+            yield from frames
+            return
+        for frame in frames:
+            hidden = state.observe(frame) and hide_usage
+            self._record.usage = state.usage
+            if not hidden:
+                yield frame
+            if state.done:
+                return
+
+    def _proven(self, state: StreamState | None) -> bool:
+        """Whether the stream's end is known to be its end: by the dialect where there is one, else by HTTP framing."""
+        if state is not None:
+            return state.ended
+        return getattr(self._reply, "framed", True)
+
+    async def _flow(self, held: list[bytes]) -> None:
+        await self._start(None)
+        for chunk in held:
+            await self._write(chunk)
+        async for chunk in self._chunks():
+            await self._write(chunk)
+        await self._finish()
+
+    def _read_usage(self, body: bytes) -> None:
+        if not body or self._dialect is None:
+            return
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise UpstreamFault(BAD_CONTENT, "answer is not JSON") from None
+        self._record.usage = self._dialect.usage_of(document)
+
+    async def _chunks(self):  # type: ignore[no-untyped-def]
+        """The body's bytes, decoded where the gateway reads them; time spent waiting is the provider's."""
+        while True:
+            chunk = await self._read()
+            if not chunk:
+                break
+            if self._decoder is not None:
+                chunk = self._decoder.feed(chunk)
+                if not chunk:
+                    continue
+            yield chunk
+        if self._decoder is not None:
+            self._decoder.finish()
+
+    async def _read(self) -> bytes:
+        began = self._clock.monotonic()
+        try:
+            return await self._reply.read()
+        finally:
+            self._record.upstream_s += self._clock.monotonic() - began
+
+    async def _whole(self, max_bytes: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self._chunks():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > max_bytes:
+                raise UpstreamFault(BAD_CONTENT, "error answer too large")
+        return b"".join(parts)
+
+    def _is_event_stream(self) -> bool:
+        kind = header_rules.value_of(self._reply.headers, b"content-type") or b""
+        return kind.lower().startswith(b"text/event-stream")
+
+    def _length(self) -> int | None:
+        value = header_rules.value_of(self._reply.headers, b"content-length")
+        return int(value) if value is not None and self._decoder is None else None
+
+    def _headers(self) -> Headers:
+        headers = header_rules.to_caller(self._reply.headers)
+        if self._decoder is None:
+            coding = header_rules.value_of(self._reply.headers, b"content-encoding")
+            if coding is not None:
+                headers.append((b"content-encoding", coding))
+        if header_rules.value_of(headers, b"x-request-id") is None:
+            headers.append((b"x-request-id", self._record.call_id.encode()))
+        return headers + self._own
+
+    async def _answer(self, body: bytes) -> None:
+        self._head_sent()
+        self._record.response_bytes += len(body)
+        await self._client.answer(self._reply.status, self._headers(), body)
+
+    async def _start(self, length: int | None) -> None:
+        if self._client.started:
+            return
+        headers = self._headers()
+        if self._is_event_stream():
+            headers.append((b"x-accel-buffering", b"no"))
+        self._head_sent()
+        await self._client.start(self._reply.status, headers, length)
+
+    def _head_sent(self) -> None:
+        self._record.status = self._reply.status
+        self._record.first_byte_s = self._clock.monotonic() - self._record.started
+
+    async def _write(self, data: bytes) -> None:
+        self._record.response_bytes += len(data)
+        await self._client.write(data)
+
+    async def _finish(self) -> None:
+        await self._client.finish()
+
+    # -- an end that is not sound
+
+    async def _ending_visibly(self, work) -> None:  # type: ignore[no-untyped-def]
+        """Before the first byte a failure is an error answer; after it an error event, or a cut connection."""
+        try:
+            await work
+        except UpstreamFault as fault:
+            self._record.detail = fault.detail
+            await self._broken(fault.refusal(), fault)
+        except asyncio.CancelledError as cancelled:
+            if not self._tasks.cutting:
+                raise
+            await self._broken(Refusal("draining", "The gateway is shutting down."), cancelled)
+
+    async def _broken(self, refusal: Refusal, cause: BaseException) -> None:
+        if not self._client.started:
+            raise refusal from cause
+        self._record.error = refusal.code
+        self._record.outcome = "cut"
+        if not self._is_event_stream():
+            self._client.abort()
+            return
+        await self._client.write(self._error_event(refusal))
+        await self._client.finish()
+
+    def _error_event(self, refusal: Refusal) -> bytes:
+        dialect = self._dialect or DIALECTS["chat"]
+        return dialect.error_event(refusal, self._record.call_id)
+
+
+def _fed(frames: Frames, chunk: bytes) -> list[bytes]:
+    try:
+        return frames.feed(chunk)
+    except FrameTooLarge:
+        raise UpstreamFault(BAD_CONTENT, "event larger than allowed") from None
+
+
+def _decoder(reply: UpstreamReply) -> ReplyDecoder | None:
+    coding = (header_rules.value_of(reply.headers, b"content-encoding") or b"identity").strip().lower()
+    return None if coding in {b"", b"identity"} else ReplyDecoder(coding.decode("ascii", "replace"), MAX_DECODED_BYTES)

@@ -1,0 +1,17 @@
+"""What one policy set needs to serve calls. Immutable: a reload builds a new one and swaps one reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.core.ports import Authenticator, Upstream
+from gateway.policy.compile import PolicySet
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    policy: PolicySet
+    authenticator: Authenticator
+    upstreams: Mapping[str, Upstream]
+    loaded_at: float

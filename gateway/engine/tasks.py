@@ -1,0 +1,75 @@
+"""The calls that are running, so that a drain can wait for them, and the only place that starts background work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from gateway.core.ports import Upstream
+
+
+class Tasks:
+    """Calls run in the task of their connection and enter themselves here; background work is started here."""
+
+    def __init__(self) -> None:
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.cutting = False
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def enter(self) -> asyncio.Task[Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        self._idle.clear()
+        return task
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        self._calls.discard(task)
+        if not self._calls:
+            self._idle.set()
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Background work; kept until it ends, cancelled by `stop`."""
+        task = asyncio.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def drain(self, grace_s: float) -> int:
+        """Waits until no call runs, at most `grace_s` seconds; then cuts the rest, each with an error its caller can
+        see. Returns how many were cut."""
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+                return 0
+        except TimeoutError:
+            return await self._cut()
+
+    async def _cut(self) -> int:
+        self.cutting = True
+        running = list(self._calls)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=1.0)
+        return len(running)
+
+    async def after_running_calls(self, upstreams: Iterable[Upstream]) -> None:
+        """Closes what a reload dropped, once the calls that may still use it have ended."""
+        running = set(self._calls)
+        if running:
+            await asyncio.wait(running)
+        for upstream in upstreams:
+            await upstream.close()
+
+    async def stop(self) -> None:
+        running = list(self._background)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

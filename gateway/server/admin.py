@@ -1,0 +1,97 @@
+"""The admin listener: probes, metrics, the policy version and reload. Every route but the probes needs the token."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import orjson
+
+from gateway.core.errors import Refusal
+from gateway.core.model import Headers
+from gateway.core.secret import Secret
+from gateway.server.errors import render
+from gateway.server.exchange import Exchange
+from gateway.sinks.metrics import Snapshot, merged
+
+Answer = tuple[int, bytes, bytes]  # status, content type, body
+JSON = b"application/json"
+
+
+class Fleet(Protocol):
+    """The worker or workers behind this listener."""
+
+    def alive(self) -> bool: ...
+
+    def ready(self) -> bool: ...
+
+    async def snapshots(self) -> list[Snapshot]: ...
+
+    async def policy(self) -> dict[str, object]: ...
+
+    async def reload(self) -> bool: ...
+
+
+class Admin:
+    """`routes` is the whole surface: (method, path) -> (is it public?, handler)."""
+
+    def __init__(self, fleet: Fleet, token: Secret) -> None:
+        self._fleet = fleet
+        self._token_digest = hashlib.sha256(token.reveal().encode()).digest()
+        self.routes: dict[tuple[str, str], tuple[bool, Callable[[], Awaitable[Answer]]]] = {
+            ("GET", "/healthz"): (True, self._healthz),
+            ("GET", "/readyz"): (True, self._readyz),
+            ("GET", "/metrics"): (False, self._metrics),
+            ("GET", "/policy"): (False, self._policy),
+            ("POST", "/reload"): (False, self._reload),
+        }
+
+    async def handle(self, exchange: Exchange) -> None:
+        try:
+            status, kind, body = await self._dispatch(exchange)
+            headers: Headers = [(b"content-type", kind)]
+        except Refusal as refusal:
+            status = refusal.status
+            headers, body = render(refusal, "")
+        except Exception:
+            refusal = Refusal("internal", "The gateway failed to handle this request.")
+            status = refusal.status
+            headers, body = render(refusal, "")
+        headers += [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+        await exchange.answer(status, headers, body)
+
+    async def _dispatch(self, exchange: Exchange) -> Answer:
+        route = self.routes.get((exchange.method, exchange.target))
+        if route is None or not route[0]:
+            self._authorise(exchange.headers)
+        if route is None:
+            raise Refusal("unknown_path", "The admin listener does not serve this path.")
+        return await route[1]()
+
+    def _authorise(self, headers: Headers) -> None:
+        shown = [value for name, value in headers if name == b"authorization"]
+        digest = hashlib.sha256(shown[0][len(b"Bearer ") :] if shown else b"").digest()
+        right = hmac.compare_digest(digest, self._token_digest)
+        if len(shown) != 1 or not shown[0].startswith(b"Bearer ") or not right:
+            raise Refusal("invalid_api_key", "Send the admin token as 'Authorization: Bearer <token>'.")
+
+    async def _healthz(self) -> Answer:
+        alive = self._fleet.alive()
+        return (200 if alive else 503), b"text/plain", b"ok\n" if alive else b"failing\n"
+
+    async def _readyz(self) -> Answer:
+        ready = self._fleet.ready()
+        return (200 if ready else 503), b"text/plain", b"ready\n" if ready else b"not ready\n"
+
+    async def _metrics(self) -> Answer:
+        text = merged(await self._fleet.snapshots()).render()
+        return 200, b"text/plain; version=0.0.4; charset=utf-8", text.encode()
+
+    async def _policy(self) -> Answer:
+        return 200, JSON, orjson.dumps(await self._fleet.policy())
+
+    async def _reload(self) -> Answer:
+        loaded = await self._fleet.reload()
+        return (200 if loaded else 422), JSON, orjson.dumps({"loaded": loaded, **await self._fleet.policy()})

@@ -1,0 +1,178 @@
+"""The caller's connection: aiohttp's HTTP/1.1 server with the limits that it lacks.
+
+aiohttp has no time-out for a header block and no cap on connections (its timers are keep-alive, lingering close and
+shutdown). Both are here; the body's deadlines are in `exchange`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.core.errors import CODES, Refusal
+from gateway.server.errors import refusal_body, refusal_headers
+from gateway.server.exchange import Exchange, http_date
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+MAX_LINE_BYTES = 16_384
+MAX_HEADER_BYTES = 16_384
+MAX_HEADERS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Seconds and counts, as in Settings."""
+
+    max_connections: int
+    header_timeout_s: float
+    body_timeout_s: float
+    body_min_rate: int
+    idle_timeout_s: float
+    write_timeout_s: float
+
+
+class Connection(RequestHandler):
+    """One caller's TCP connection. Adds the header deadline, the connection cap and errors in OpenAI's shape."""
+
+    __slots__ = ("_header_timer", "_listener")
+
+    def __init__(self, listener: Listener, **options: Any) -> None:
+        super().__init__(listener, **options)
+        self._listener = listener
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def limits(self) -> ConnectionLimits:
+        return self._listener.limits
+
+    @property
+    def draining(self) -> bool:
+        return self._listener.draining
+
+    def date_line(self) -> bytes:
+        return self._listener.date_line()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._listener.full():
+            self._refuse(Refusal("overloaded", "Too many open connections.", retry_after_s=1))
+            return
+        self._arm()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._disarm()
+        elif data and self._header_timer is None and self._waits_for_request():
+            self._arm()
+
+    def _waits_for_request(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
+
+    def _arm(self) -> None:
+        self._header_timer = self._loop.call_later(self.limits.header_timeout_s, self._header_late)
+
+    def _disarm(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _header_late(self) -> None:
+        self._header_timer = None
+        if self._waits_for_request():
+            self._refuse(Refusal("request_timeout", "The request's headers did not arrive in time."))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answers outside of any exchange and closes."""
+        if self.transport is not None:
+            self.transport.write(raw_refusal(refusal))
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: Any,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> Any:
+        """Called by aiohttp for bytes that are not HTTP (nothing else reaches it: the endpoint raises nothing)."""
+        if isinstance(exc, LineTooLong):
+            refusal = Refusal("headers_too_large", "A request line or header is too long.")
+        elif status == 400:
+            refusal = Refusal("bad_request", "The request is not valid HTTP/1.1.")
+        else:
+            refusal = Refusal("internal", "The gateway failed to handle this request.")
+            self.log_exception("unhandled", exc_info=exc)
+        self._refuse(refusal)
+        return request
+
+
+def raw_refusal(refusal: Refusal) -> bytes:
+    status, _ = CODES[refusal.code]
+    body = refusal_body(refusal, "")
+    head = [b"HTTP/1.1 %d \r\n" % status]
+    head += [b"%b: %b\r\n" % pair for pair in refusal_headers(refusal)]
+    head.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
+    return b"".join(head) + body
+
+
+class Listener(web.Server):
+    """Makes a Connection for every accepted socket and hands each request to `handle`."""
+
+    def __init__(self, handle: Handler, limits: ConnectionLimits, wall: Callable[[], float] = time.time) -> None:
+        super().__init__(
+            self._dispatch,  # type: ignore[arg-type]  # an Exchange is both request and response, see its docstring
+            request_factory=Exchange,  # type: ignore[arg-type]
+            handler_cancellation=True,
+        )
+        self._handle = handle
+        self.limits = limits
+        self.draining = False
+        self._wall = wall
+        self._date: tuple[int, bytes] = (0, b"")
+
+    def __call__(self) -> RequestHandler:
+        return Connection(
+            self,
+            loop=self._loop,
+            keepalive_timeout=self.limits.idle_timeout_s,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+            lingering_time=2.0,
+        )
+
+    async def _dispatch(self, exchange: Exchange) -> Exchange:
+        await self._handle(exchange)
+        return exchange
+
+    def full(self) -> bool:
+        return len(self._connections) > self.limits.max_connections
+
+    def date_line(self) -> bytes:
+        now = int(self._wall())
+        if now != self._date[0]:
+            self._date = (now, b"date: %b\r\n" % http_date(now))
+        return self._date[1]
+
+    def drain(self) -> None:
+        """From now on every answer closes its connection, and idle connections are closed."""
+        self.draining = True
+        for connection in list(self._connections):
+            if connection._waiter is not None:
+                connection.force_close()

@@ -1,0 +1,160 @@
+"""The gateway as an operating-system process: sockets, signals, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Mapping
+
+import orjson
+import uvloop
+from structlog.typing import FilteringBoundLogger
+
+from gateway.assembly import Gateway
+from gateway.core.clock import SystemClock
+from gateway.core.secret import Secret
+from gateway.policy.load import PolicyError, PolicyErrors, read_source
+from gateway.server.admin import Admin
+from gateway.server.connection import Listener
+from gateway.server.worker import Worker, connection_limits
+from gateway.settings import Settings
+from gateway.sinks.log import StandardLog, make_log
+from gateway.sinks.metrics import Metrics
+
+Announce = Callable[[str], None] | None
+
+
+class StartError(Exception):
+    """The gateway cannot start; the message is one clear line (or one a problem)."""
+
+
+def run_gateway(settings: Settings, environ: Mapping[str, str], announce: Announce) -> int:
+    """Serves until it is told to stop; the exit status."""
+    token = admin_token(settings)
+    sock = bound_socket(settings.host, settings.port)
+    admin_sock = bound_socket(settings.admin_host, settings.admin_port)
+    log = make_log(settings.log_format, settings.log_level)
+    logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, environ, token, sock, admin_sock, log, announce))
+
+
+async def _serve(
+    settings: Settings,
+    environ: Mapping[str, str],
+    token: Secret,
+    sock: socket.socket,
+    admin_sock: socket.socket,
+    log: FilteringBoundLogger,
+    announce: Announce,
+) -> int:
+    gateway = Gateway(settings.policies, environ, log, SystemClock(), Metrics())
+    worker = Worker(gateway, settings, log)
+    try:
+        await worker.start(read_source(settings.policies), sock)
+    except (PolicyError, PolicyErrors) as problems:
+        raise StartError(str(problems)) from None
+    worker.watch()
+    admin_server = await _serve_admin(Admin(worker, token), settings, admin_sock)
+    _tell_ready(settings, sock, admin_sock, log, announce)
+    stop = _Signals(lambda: gateway.tasks.start(_reload(worker), "reload"))
+    hurried = await stop.wait()
+    await _until_stopped(worker, settings, stop, hurried)
+    admin_server.close()
+    return 0
+
+
+async def _reload(worker: Worker) -> None:
+    await worker.reload()
+
+
+async def _until_stopped(worker: Worker, settings: Settings, stop: _Signals, hurried: bool) -> None:
+    """Drains; a second signal makes it short."""
+    drain = asyncio.create_task(worker.drain(0.0 if hurried else settings.drain_delay_s, settings.grace_s))
+    again = asyncio.create_task(stop.wait())
+    await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+    if not drain.done():
+        drain.cancel()
+        await asyncio.gather(drain, return_exceptions=True)
+        await worker.drain(0.0, 0.0)
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+
+
+class _Signals:
+    """SIGTERM and SIGINT as an awaitable, SIGHUP as a call. SIGINT (Ctrl-C) stops without the accept delay."""
+
+    def __init__(self, reload: Callable[[], object]) -> None:
+        self._seen: asyncio.Queue[bool] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._seen.put_nowait, False)
+        loop.add_signal_handler(signal.SIGINT, self._seen.put_nowait, True)
+        loop.add_signal_handler(signal.SIGHUP, reload)
+
+    async def wait(self) -> bool:
+        """True when the stop was asked for with SIGINT."""
+        return await self._seen.get()
+
+
+async def _serve_admin(admin: Admin, settings: Settings, sock: socket.socket) -> asyncio.Server:
+    listener = Listener(admin.handle, connection_limits(settings))
+    return await asyncio.get_running_loop().create_server(listener, sock=sock)
+
+
+def _tell_ready(
+    settings: Settings, sock: socket.socket, admin_sock: socket.socket, log: FilteringBoundLogger, announce: Announce
+) -> None:
+    base_url, admin_url = f"{_url(sock)}/v1", _url(admin_sock)
+    log.info("ready", base_url=base_url, admin_url=admin_url, workers=settings.workers)
+    if settings.ready_file is not None:
+        facts = {"base_url": base_url, "admin_url": admin_url, "pid": os.getpid()}
+        partial = settings.ready_file.with_suffix(".partial")
+        partial.write_bytes(orjson.dumps(facts))
+        partial.replace(settings.ready_file)
+    if announce is not None:
+        announce(base_url)
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A bound socket, not yet listening, so that a taken port is known before anything else starts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise StartError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with GATEWAY_HOST and GATEWAY_PORT "
+            "(or GATEWAY_ADMIN_HOST and GATEWAY_ADMIN_PORT)"
+        ) from None
+    sock.setblocking(False)
+    return sock
+
+
+def admin_token(settings: Settings) -> Secret:
+    """From the setting, from its file, or made once and kept (mode 0600) in the data folder."""
+    if settings.admin_token is not None:
+        return settings.admin_token
+    file = settings.admin_token_file or settings.data_dir / "admin.token"
+    try:
+        if settings.admin_token_file is None and not file.exists():
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(secrets.token_urlsafe(32) + "\n")
+        text = file.read_text().strip()
+    except OSError as error:
+        raise StartError(f"admin token: {file}: {error.strerror}") from None
+    if len(text) < 16:
+        raise StartError(f"admin token: {file} holds fewer than 16 characters: write a longer secret into it")
+    return Secret(text)

@@ -1,0 +1,100 @@
+"""One process: accepts calls, reloads policy, measures its loop, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.assembly import Gateway
+from gateway.policy.load import Source
+from gateway.server.connection import ConnectionLimits, Listener
+from gateway.settings import Settings
+from gateway.sinks.metrics import Snapshot
+
+_LOOP_PROBE_S = 0.5
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        max_connections=settings.max_connections,
+        header_timeout_s=settings.header_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+        body_min_rate=settings.body_min_rate,
+        idle_timeout_s=settings.idle_timeout_s,
+        write_timeout_s=settings.write_timeout_s,
+    )
+
+
+class Worker:
+    """Implements `admin.Fleet` for the one-process case."""
+
+    def __init__(self, gateway: Gateway, settings: Settings, log: FilteringBoundLogger) -> None:
+        self._gateway = gateway
+        self._settings = settings
+        self._log = log
+        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._handle, connection_limits(settings))
+
+    async def _handle(self, exchange: object) -> None:
+        await self._gateway.engine.handle(exchange)  # type: ignore[arg-type]  # an Exchange is a Client
+
+    async def start(self, source: Source, sock: socket.socket) -> None:
+        """PolicyErrors when the policy is broken; nothing is accepted then."""
+        self._gateway.start(source)
+        self._server = await asyncio.get_running_loop().create_server(self._listener, sock=sock, backlog=1024)
+        self._gateway.tasks.start(self._probe_loop(), "loop probe")
+
+    def watch(self) -> None:
+        """Starts to look at the policy files by itself."""
+        work = self._gateway.reload_when_changed(self._settings.reload_interval_s)
+        self._gateway.tasks.start(work, "policy watch")
+
+    async def _probe_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LOOP_PROBE_S
+            await asyncio.sleep(_LOOP_PROBE_S)
+            self._gateway.metrics.loop_delay.observe((), max(0.0, loop.time() - due))
+
+    async def drain(self, delay_s: float, grace_s: float) -> None:
+        """Not ready at once; accepts for `delay_s` more; lets calls end for `grace_s`; cuts the rest."""
+        self._listener.drain()
+        self._log.info("draining", delay_s=delay_s, grace_s=grace_s, open_calls=len(self._gateway.tasks))
+        await asyncio.sleep(delay_s)
+        assert self._server is not None
+        self._server.close()
+        cut = await self._gateway.tasks.drain(grace_s)
+        self._listener.drain()
+        await self._listener.shutdown(0.5)
+        await self._gateway.close()
+        self._log.info("stopped", cut=cut)
+
+    # -- Fleet
+
+    def alive(self) -> bool:
+        return True
+
+    def ready(self) -> bool:
+        return self._server is not None and not self._listener.draining
+
+    def snapshot(self) -> Snapshot:
+        metrics = self._gateway.metrics
+        metrics.open_calls.set((), len(self._gateway.tasks))
+        metrics.connections.set((), len(self._listener.connections))
+        return metrics.snapshot()
+
+    async def snapshots(self) -> list[Snapshot]:
+        return [self.snapshot()]
+
+    async def policy(self) -> dict[str, object]:
+        runtime = self._gateway.engine.runtime
+        return {
+            "version": runtime.policy.version,
+            "loaded_at": runtime.loaded_at,
+            "last_error": self._gateway.last_error or None,
+        }
+
+    async def reload(self, source: Source | None = None) -> bool:
+        return await self._gateway.reload(source)

@@ -1,0 +1,111 @@
+"""The process log: one JSON object a line (readable text on a terminal), and one line per settled call.
+
+No body, no header, no key reaches this file: it sees Records, which hold none. JSON escapes control characters, and
+what a caller chose (path, model) is cut to a bounded length.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from gateway.core.model import Record
+
+MAX_TEXT = 256
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def _timestamp(_: object, __: str, event: EventDict) -> EventDict:
+    event["time"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return event
+
+
+def _json_line(_: object, __: str, event: EventDict) -> bytes:
+    return orjson.dumps(event, default=repr)
+
+
+def make_log(format_: str, level: str, stream: TextIO | None = None) -> FilteringBoundLogger:
+    """A logger that writes to `stream` (default: standard error). `format_` is auto, json or console."""
+    out = stream or sys.stderr
+    console = format_ == "console" or (format_ == "auto" and out.isatty())
+    processors: list[Processor] = [structlog.processors.add_log_level, _timestamp]
+    factory: Any
+    if console:
+        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="time"))
+        factory = structlog.WriteLogger(out)
+    else:
+        processors.append(_json_line)
+        factory = structlog.BytesLogger(out.buffer)
+    bound = structlog.make_filtering_bound_logger(_LEVELS[level])
+    return structlog.wrap_logger(factory, processors=processors, wrapper_class=bound, cache_logger_on_first_use=True)  # type: ignore[no-any-return]
+
+
+class StandardLog(logging.Handler):
+    """Sends what libraries log (warnings and errors) to our log, without tracebacks' locals or request bytes."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self._log.warning("library", logger=record.name, error=type(error).__name__ if error else "", at=record.lineno)
+
+
+class CallLog:
+    """The Sink that writes one line per call."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._write = log.info
+
+    def record(self, record: Record) -> None:
+        self._write("call", **call_fields(record))
+
+
+def call_fields(record: Record) -> dict[str, Any]:
+    """The line of one call; absent facts are left out. Durations in milliseconds, as people read logs."""
+    fields: dict[str, Any] = {
+        "call": record.call_id,
+        "method": record.method[:16],
+        "path": _clean(record.path),
+        "endpoint": record.endpoint,
+        "status": record.status,
+        "outcome": record.outcome,
+        "caller": record.caller,
+        "team": record.team,
+        "model": _clean(record.model),
+        "provider": record.provider,
+        "upstream_model": record.upstream_model,
+        "policy": record.policy_version,
+        "stream": record.stream,
+        "bytes_in": record.request_bytes,
+        "bytes_out": record.response_bytes,
+        "ms": _ms(record.duration_s),
+        "upstream_ms": _ms(record.upstream_s),
+    }
+    if record.first_byte_s is not None:
+        fields["first_byte_ms"] = _ms(record.first_byte_s)
+    if record.error:
+        fields["error"] = record.error
+    if record.detail:
+        fields["detail"] = record.detail[:MAX_TEXT]
+    if record.usage.input_tokens is not None or record.usage.output_tokens is not None:
+        fields["input_tokens"] = record.usage.input_tokens
+        fields["output_tokens"] = record.usage.output_tokens
+    return fields
+
+
+def _clean(text: str) -> str:
+    """Printable and short: what a caller sent must not draw on an operator's terminal."""
+    text = text[:MAX_TEXT]
+    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape", "replace").decode("ascii")
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
