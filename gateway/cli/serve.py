@@ -31,7 +31,8 @@ def add_to(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+    environ = {**os.environ, **_overrides(options)}
+    settings = _settings(environ)
     announce = None
     if options.quickstart:
         key = quickstart.prepare(settings.policies, settings.data_dir)
@@ -40,17 +41,18 @@ def run(options: argparse.Namespace) -> int:
             print(quickstart.banner(base_url, key, "demo"), flush=True)
 
     try:
-        return run_gateway(settings, os.environ, announce)
+        return run_gateway(settings, environ, announce)
     except StartError as error:
         raise Failure(str(error)) from None
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    """The environment's settings under the command line's options."""
-    environ = {name: value for name, value in os.environ.items() if name.startswith("GATEWAY_")}
-    for name in ("policies", "host", "port", "workers"):
-        if getattr(options, name) is not None:
-            environ[variable(name)] = str(getattr(options, name))
+def _overrides(options: argparse.Namespace) -> dict[str, str]:
+    """The command line's options, as the settings that they stand for."""
+    given = {name: getattr(options, name) for name in ("policies", "host", "port", "workers")}
+    return {variable(name): str(value) for name, value in given.items() if value is not None}
+
+
+def _settings(environ: dict[str, str]) -> Settings:
     try:
         return read_settings(environ)
     except SettingsError as error:

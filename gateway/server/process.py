@@ -20,6 +20,7 @@ from gateway.core.secret import Secret
 from gateway.policy.load import PolicyError, PolicyErrors, read_source
 from gateway.server.admin import Admin
 from gateway.server.connection import Listener
+from gateway.server.supervisor import Supervisor, WorkerFailed
 from gateway.server.worker import Worker, connection_limits
 from gateway.settings import Settings
 from gateway.sinks.log import StandardLog, make_log
@@ -52,35 +53,44 @@ async def _serve(
     log: FilteringBoundLogger,
     announce: Announce,
 ) -> int:
-    gateway = Gateway(settings.policies, environ, log, SystemClock(), Metrics())
-    worker = Worker(gateway, settings, log)
-    try:
-        await worker.start(read_source(settings.policies), sock)
-    except (PolicyError, PolicyErrors) as problems:
-        raise StartError(str(problems)) from None
-    worker.watch()
-    admin_server = await _serve_admin(Admin(worker, token), settings, admin_sock)
+    fleet = await _started(settings, environ, sock, log)
+    fleet.watch()
+    admin_server = await _serve_admin(Admin(fleet, token), settings, admin_sock)
     _tell_ready(settings, sock, admin_sock, log, announce)
-    stop = _Signals(lambda: gateway.tasks.start(_reload(worker), "reload"))
+    stop = _Signals(fleet)
     hurried = await stop.wait()
-    await _until_stopped(worker, settings, stop, hurried)
+    await _until_stopped(fleet, settings, stop, hurried)
     admin_server.close()
     return 0
 
 
-async def _reload(worker: Worker) -> None:
-    await worker.reload()
+async def _started(
+    settings: Settings, environ: Mapping[str, str], sock: socket.socket, log: FilteringBoundLogger
+) -> Worker | Supervisor:
+    """The one worker in this process, or the supervisor of several."""
+    fleet: Worker | Supervisor
+    try:
+        source = read_source(settings.policies)
+        if settings.workers == 1:
+            worker = Worker(Gateway(settings.policies, environ, log, SystemClock(), Metrics()), settings, log)
+            await worker.start(source, sock)
+            return worker
+        fleet = Supervisor(settings, environ, sock, log)
+        await fleet.start(source)
+    except (PolicyError, PolicyErrors, WorkerFailed) as problems:
+        raise StartError(str(problems)) from None
+    return fleet
 
 
-async def _until_stopped(worker: Worker, settings: Settings, stop: _Signals, hurried: bool) -> None:
+async def _until_stopped(fleet: Worker | Supervisor, settings: Settings, stop: _Signals, hurried: bool) -> None:
     """Drains; a second signal makes it short."""
-    drain = asyncio.create_task(worker.drain(0.0 if hurried else settings.drain_delay_s, settings.grace_s))
+    drain = asyncio.create_task(fleet.drain(0.0 if hurried else settings.drain_delay_s, settings.grace_s))
     again = asyncio.create_task(stop.wait())
     await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
     if not drain.done():
         drain.cancel()
         await asyncio.gather(drain, return_exceptions=True)
-        await worker.drain(0.0, 0.0)
+        await fleet.drain(0.0, 0.0)
     again.cancel()
     await asyncio.gather(again, return_exceptions=True)
 
@@ -88,12 +98,19 @@ async def _until_stopped(worker: Worker, settings: Settings, stop: _Signals, hur
 class _Signals:
     """SIGTERM and SIGINT as an awaitable, SIGHUP as a call. SIGINT (Ctrl-C) stops without the accept delay."""
 
-    def __init__(self, reload: Callable[[], object]) -> None:
+    def __init__(self, fleet: Worker | Supervisor) -> None:
         self._seen: asyncio.Queue[bool] = asyncio.Queue()
+        self._fleet = fleet
+        self._reloads: set[asyncio.Task[bool]] = set()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._seen.put_nowait, False)
         loop.add_signal_handler(signal.SIGINT, self._seen.put_nowait, True)
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _reload(self) -> None:
+        task = asyncio.create_task(self._fleet.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
     async def wait(self) -> bool:
         """True when the stop was asked for with SIGINT."""

@@ -1,0 +1,75 @@
+"""A worker process of a supervisor: `python -m gateway.server.child LISTEN_FD CONTROL_FD`.
+
+It is a fresh interpreter and not a fork, so it shares no client, thread or event loop with its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import uvloop
+
+from gateway.assembly import Gateway
+from gateway.core.clock import SystemClock
+from gateway.policy.load import PolicyErrors
+from gateway.server.control import Channel, snapshot_to_json, source_from_json
+from gateway.server.worker import Worker
+from gateway.settings import Settings, read_settings
+from gateway.sinks.log import StandardLog, make_log
+from gateway.sinks.metrics import Metrics
+
+
+async def _run(settings: Settings, listen: socket.socket, control: socket.socket) -> None:
+    log = make_log(settings.log_format, settings.log_level).bind(worker=os.getpid())
+    logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
+    gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics())
+    worker = Worker(gateway, settings, log)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal sends it to the whole group; the parent decides
+    channel = await Channel.over(control)
+    obeying = asyncio.create_task(_obey(channel, gateway, worker, listen))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({obeying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    orphaned = obeying.done()
+    await worker.drain(0.0 if orphaned else settings.drain_delay_s, settings.grace_s)
+    for task in (obeying, stopping):
+        task.cancel()
+    await asyncio.gather(obeying, stopping, return_exceptions=True)
+
+
+async def _obey(channel: Channel, gateway: Gateway, worker: Worker, listen: socket.socket) -> None:
+    """Answers the supervisor until it is gone."""
+    while (message := await channel.receive()) is not None:
+        await channel.send(await _answer(message, gateway, worker, listen))
+
+
+async def _answer(message: dict[str, Any], gateway: Gateway, worker: Worker, listen: socket.socket) -> dict[str, Any]:
+    if message["do"] == "snapshot":
+        return {"snapshot": snapshot_to_json(worker.snapshot())}
+    source = source_from_json(message["files"])
+    if message["do"] == "reload":
+        return {"ok": await worker.reload(source), "error": gateway.last_error}
+    try:
+        await worker.start(source, listen)
+    except PolicyErrors as problems:
+        return {"ok": False, "error": str(problems)}
+    return {"ok": True, "error": ""}
+
+
+def main() -> int:
+    listen, control = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(read_settings(os.environ), listen, control))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

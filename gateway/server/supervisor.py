@@ -1,0 +1,202 @@
+"""Several workers on one port: starts them, hands each the same policy bytes, adds up their metrics, restarts the dead.
+
+The listening socket is one and shared, so a worker that dies takes no queued connection with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.policy.load import PolicyError, PolicyErrors, Source, load, read_source, version_of
+from gateway.policy.watch import Watcher
+from gateway.server.control import Channel, snapshot_from_json, source_to_json
+from gateway.settings import Settings
+from gateway.sinks.metrics import Metrics, Snapshot
+
+_START_S = 30.0
+_ANSWER_S = 10.0
+_RESTART_PAUSE_S = 1.0
+_STOP_MARGIN_S = 5.0
+
+
+class WorkerFailed(Exception):
+    """A worker did not start; the message is what it said."""
+
+
+class Supervisor:
+    """Implements `admin.Fleet` for several workers."""
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], sock: socket.socket, log: FilteringBoundLogger
+    ) -> None:
+        self._settings = settings
+        self._environ = dict(environ)
+        self._sock = sock
+        self._log = log
+        self._source: Source = ()
+        self._loaded_at = 0.0
+        self._last_error = ""
+        self._children: dict[int, Child] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self._draining = False
+        self._metrics = Metrics()
+
+    async def start(self, source: Source) -> None:
+        """PolicyErrors when the policy is broken, WorkerFailed when a worker does not come up."""
+        load(source, self._settings.policies, self._environ)
+        self._adopt(source)
+        self._sock.listen(1024)
+        for slot in range(self._settings.workers):
+            self._children[slot] = await self._spawn()
+            self._start_task(self._keep(slot))
+
+    def watch(self) -> None:
+        self._start_task(self._watch())
+
+    async def drain(self, delay_s: float, grace_s: float) -> None:
+        """Each worker drains by itself; what has not ended in time is killed."""
+        self._draining = True
+        self._sock.close()
+        for task in list(self._tasks):
+            task.cancel()
+        for child in self._children.values():
+            child.terminate()
+        ends = [child.process.wait() for child in self._children.values()]
+        try:
+            async with asyncio.timeout((self._settings.drain_delay_s if grace_s else 0.0) + grace_s + _STOP_MARGIN_S):
+                await asyncio.gather(*ends)
+        except TimeoutError:
+            for child in self._children.values():
+                child.kill()
+        self._log.info("stopped", workers=len(self._children), delay_s=delay_s)
+
+    # -- Fleet
+
+    def alive(self) -> bool:
+        return True
+
+    def ready(self) -> bool:
+        return not self._draining and any(child.process.returncode is None for child in self._children.values())
+
+    async def snapshots(self) -> list[Snapshot]:
+        answers = await asyncio.gather(*(self._ask(child, {"do": "snapshot"}) for child in self._children.values()))
+        found = [snapshot_from_json(answer["snapshot"]) for answer in answers if answer is not None]
+        return [self._metrics.snapshot(), *found]
+
+    async def policy(self) -> dict[str, object]:
+        return {
+            "version": version_of(self._source),
+            "loaded_at": self._loaded_at,
+            "last_error": self._last_error or None,
+        }
+
+    async def reload(self, source: Source | None = None) -> bool:
+        """Checked here first, then the same bytes go to every worker."""
+        async with self._reloading:
+            try:
+                source = source or await asyncio.to_thread(read_source, self._settings.policies)
+                await asyncio.to_thread(load, source, self._settings.policies, self._environ)
+            except (PolicyError, PolicyErrors, OSError) as error:
+                self._refused(str(error))
+                return False
+            message = {"do": "reload", "files": source_to_json(source)}
+            answers = await asyncio.gather(*(self._ask(child, message) for child in self._children.values()))
+            self._adopt(source)
+            return all(answer is not None and answer["ok"] for answer in answers)
+
+    # -- inside
+
+    def _adopt(self, source: Source) -> None:
+        self._source = source
+        self._loaded_at = time.time()
+        self._last_error = ""
+
+    def _refused(self, error: str) -> None:
+        if error != self._last_error:
+            self._log.error("policy_refused", problems=error[:4096], kept=version_of(self._source))
+        self._last_error = error
+        self._metrics.reloads.add(("refused",))
+
+    async def _watch(self) -> None:
+        watcher = Watcher(self._settings.policies)
+        while True:
+            await asyncio.sleep(self._settings.reload_interval_s)
+            try:
+                source = await asyncio.to_thread(watcher.changed)
+            except (PolicyError, OSError) as error:
+                self._refused(str(error))
+                continue
+            if source is not None:
+                await self.reload(source)
+
+    async def _ask(self, child: Child, message: dict[str, object]) -> dict[str, object] | None:
+        try:
+            return await child.channel.ask(message, _ANSWER_S)
+        except (OSError, TimeoutError):
+            self._log.error("worker_silent", worker=child.process.pid)
+            child.kill()
+            return None
+
+    async def _spawn(self) -> Child:
+        child = await Child.spawn(self._sock, self._environ)
+        answer = await child.channel.ask({"do": "start", "files": source_to_json(self._source)}, _START_S)
+        if not answer["ok"]:
+            raise WorkerFailed(str(answer["error"]))
+        return child
+
+    async def _keep(self, slot: int) -> None:
+        """Replaces the worker of a slot whenever it dies."""
+        while True:
+            status = await self._children[slot].process.wait()
+            self._log.error("worker_died", worker=self._children[slot].process.pid, status=status)
+            await asyncio.sleep(_RESTART_PAUSE_S)
+            try:
+                self._children[slot] = await self._spawn()
+            except (OSError, TimeoutError, WorkerFailed) as error:
+                self._log.error("worker_not_restarted", error=type(error).__name__)
+
+    def _start_task(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class Child:
+    """One worker process and the channel to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
+        self.process = process
+        self.channel = channel
+
+    @classmethod
+    async def spawn(cls, sock: socket.socket, environ: Mapping[str, str]) -> Child:
+        ours, theirs = socket.socketpair()
+        descriptors = (sock.fileno(), theirs.fileno())
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway.server.child",
+            *(str(number) for number in descriptors),
+            pass_fds=descriptors,
+            env=dict(environ),
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        theirs.close()
+        return cls(process, await Channel.over(ours))
+
+    def terminate(self) -> None:
+        if self.process.returncode is None:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+
+
