@@ -45,6 +45,7 @@ class Gateway:
         self.metrics = metrics
         self.tasks = Tasks()
         self._watcher = Watcher(directory)
+        self._tokens: JwtVerifier | None = None
         self.last_error: str = ""
         self._policies_loading = asyncio.Lock()
         self.engine: Engine
@@ -67,10 +68,11 @@ class Gateway:
                 if source is None:
                     source = await asyncio.to_thread(read_source, self._directory)
                 policy = await asyncio.to_thread(load, source, self._directory, self._environ)
+                runtime = self._runtime(policy, previous=self.engine.runtime)
             except Exception as error:
                 self._reload_failed(error)
                 return False
-            self._swap(self._runtime(policy, previous=self.engine.runtime))
+            self._swap(runtime)
             return True
 
     async def reload_when_changed(self, interval_s: float) -> None:
@@ -117,8 +119,9 @@ class Gateway:
         )
 
     def _runtime(self, policy: PolicySet, previous: Runtime | None) -> Runtime:
-        verifier = JwtVerifier(policy.issuers, self._clock, self._fetch)
-        directory = Directory(KeyTable(policy.keys), verifier, self._clock)
+        # The old verifier's key sets are kept, so that a reload does not depend on the identity provider being up.
+        self._tokens = JwtVerifier(policy.issuers, self._clock, self._fetch, self._tokens)
+        directory = Directory(KeyTable(policy.keys), self._tokens, self._clock)
         upstreams = {name: self._upstream(row, previous) for name, row in policy.providers.items()}
         return Runtime(policy, directory, upstreams, self._clock.wall())
 
