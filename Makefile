@@ -1,0 +1,35 @@
+# Everything a person or CI does with this project. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install run test check bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## set up .venv from hash-locked requirements; leaves .venv/bin/gateway
+
+$(VENV)/.installed: requirements/test.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: install ## serve on 127.0.0.1:8080 with the starter policies
+	@$(BIN)/gateway serve --quickstart
+
+test: install ## run all tests
+	$(BIN)/python -m pytest -q
+
+check: install ## lint, types, layers, dead code
+	$(BIN)/ruff check gateway
+	$(BIN)/mypy
+
+lock: ## write the hash-locked requirements anew (needs uv)
+	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q pyproject.toml requirements/build.in -o requirements/run.txt
+	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q pyproject.toml requirements/build.in requirements/test.in -o requirements/test.txt
+
+clean: ## remove what install made
+	rm -rf $(VENV)
