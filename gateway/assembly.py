@@ -26,7 +26,7 @@ from gateway.providers.openai import OpenAI
 from gateway.server.errors import render
 from gateway.sinks.log import CallLog
 from gateway.sinks.metrics import Metrics
-from gateway.transport import Http
+from gateway.transport.http import Http
 
 _FETCH_TIMEOUTS = Timeouts(connect_s=3, first_byte_s=5, idle_s=5, total_s=10)
 _MAX_FETCH_BYTES = 1 << 20
@@ -131,12 +131,12 @@ class Gateway:
             return previous.upstreams[row.name]
         if row.shape == "demo":
             return Demo()
-        return OpenAI(row, Http(_origin(row.base_url), row.timeouts, row.pool, row.tls, self._clock))
+        return OpenAI(row, Http(_origin(row.base_url), row.timeouts, row.pool, row.tls))
 
     async def _fetch(self, url: str) -> bytes:
         """A small document of an identity provider. No redirects, bounded in time and size."""
         parts = urlsplit(url)
-        http = Http(_origin(url), _FETCH_TIMEOUTS, Pool(max_connections=1), Tls(), self._clock)
+        http = Http(_origin(url), _FETCH_TIMEOUTS, Pool(max_connections=1), Tls())
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             reply = await http.send("GET", target, [(b"accept", b"application/json")], b"", None)

@@ -13,7 +13,8 @@ from gateway.engine import headers as header_rules
 from gateway.engine.runtime import Runtime
 from gateway.policy.compile import Passthrough, passthrough_for
 from gateway.wire import encodings, strictjson
-from gateway.wire.dialects import Route, refuse_odd_path, refuse_upstream_choice, route
+from gateway.wire.dialect import refuse_upstream_choice
+from gateway.wire.dialects import Route, refuse_odd_path, route
 
 PASSTHROUGH = "passthrough"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -29,7 +30,7 @@ async def admit(client: Client, caller: Caller, runtime: Runtime) -> Call:
     """Everything that can be refused without asking a provider and without a model: path, rights, size, document."""
     path, _, query = client.target.partition("?")
     refuse_odd_path(path)
-    known = route(client.method, path)
+    known = route(path)
     listed = None if known else passthrough_for(runtime.policy, path)
     if known is None and listed is None:
         raise Refusal("unknown_path", "This gateway does not serve this path.")

@@ -13,7 +13,8 @@ from gateway.core.model import Call, Headers, Record
 from gateway.core.ports import Client, Upstream, UpstreamReply
 from gateway.engine import headers as header_rules
 from gateway.engine.tasks import Tasks
-from gateway.wire.dialects import DIALECTS, Dialect, StreamState
+from gateway.wire.dialect import Dialect, StreamState
+from gateway.wire.dialects import DIALECTS
 from gateway.wire.encodings import ReplyDecoder
 from gateway.wire.sse import Frames, FrameTooLarge
 
@@ -39,6 +40,7 @@ class Relay:
         self._clock = clock
         self._tasks = tasks
         self._dialect: Dialect | None = DIALECTS.get(_SHAPE_OF.get(call.endpoint, call.endpoint))
+        self._state: StreamState | None = None
         self._decoder = _decoder(reply) if self._dialect is not None or reply.status >= 400 else None
 
     async def run(self, upstream: Upstream, *, hide_usage: bool) -> None:
@@ -95,7 +97,7 @@ class Relay:
     async def _events(self, hide_usage: bool) -> None:
         """Frames, byte for byte. Nothing is sent before the first one is sound."""
         frames = Frames()
-        state = self._dialect.stream_state() if self._dialect is not None else None
+        state = self._state = self._dialect.stream_state() if self._dialect is not None else None
         async for chunk in self._chunks():
             out = b"".join(self._seen(_fed(frames, chunk), state, hide_usage))
             if out:
@@ -251,7 +253,7 @@ class Relay:
 
     def _error_event(self, refusal: Refusal) -> bytes:
         dialect = self._dialect or DIALECTS["chat"]
-        return dialect.error_event(refusal, self._record.call_id)
+        return dialect.error_event(refusal, self._record.call_id, self._state)
 
 
 def _fed(frames: Frames, chunk: bytes) -> list[bytes]:

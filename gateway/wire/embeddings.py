@@ -1,0 +1,43 @@
+"""`POST /v1/embeddings`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.core.model import Usage
+from gateway.wire import choices, fields
+from gateway.wire.dialect import NoStream, StreamState, read_usage
+
+_CHECKS: dict[str, fields.Check] = {
+    "model": fields.model,
+    "input": fields.string_or_list,
+    "dimensions": fields.COUNT,
+    "encoding_format": fields.string,
+    "user": fields.string,
+}
+
+
+class Embeddings:
+    """Implements Dialect."""
+
+    name = "embeddings"
+    known_fields = frozenset(_CHECKS)
+
+    def validate(self, document: dict[str, Any]) -> None:
+        fields.required(document, "model", "input")
+        fields.check(document, _CHECKS)
+
+    def wants_usage_injected(self, _: dict[str, Any]) -> bool:
+        return False
+
+    def with_usage(self, raw: bytes, _: dict[str, Any]) -> bytes:
+        return raw
+
+    def usage_of(self, document: Any) -> Usage:
+        usage = document.get("usage") if type(document) is dict else None
+        return read_usage(usage, "prompt_tokens", "completion_tokens")
+
+    def stream_state(self) -> StreamState:
+        return NoStream()
+
+    error_event = staticmethod(choices.error_event)

@@ -1,0 +1,123 @@
+"""`POST /v1/responses` and the stored objects below it. Streams are typed events, each with a sequence number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gateway.core.errors import Refusal
+from gateway.core.model import Usage
+from gateway.wire import fields
+from gateway.wire.dialect import StreamState, read_usage
+from gateway.wire.sse import data_of, event_of, frame
+
+_TERMINAL = frozenset(
+    {b"response.completed", b"response.failed", b"response.incomplete", b"response.cancelled", b"error"}
+)
+
+_CHECKS: dict[str, fields.Check] = {
+    "model": fields.model,
+    "input": fields.string_or_list,
+    "stream": fields.boolean,
+    "stream_options": fields.object_,
+    "max_output_tokens": fields.COUNT,
+    "max_tool_calls": fields.COUNT,
+    "temperature": fields.number(0, 2),
+    "top_p": fields.number(0, 1),
+    "top_logprobs": fields.integer(0, 20),
+    "tools": fields.objects,
+    "tool_choice": fields.string_or_object,
+    "parallel_tool_calls": fields.boolean,
+    "store": fields.boolean,
+    "background": fields.boolean,
+    "instructions": fields.string_or_list,
+    "metadata": fields.object_,
+    "previous_response_id": fields.string,
+    "text": fields.object_,
+    "reasoning": fields.object_,
+    "user": fields.string,
+}
+
+
+class Responses:
+    """Implements Dialect."""
+
+    name = "responses"
+    known_fields = frozenset(_CHECKS) | {
+        "conversation",
+        "context_management",
+        "include",
+        "moderation",
+        "prompt",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "truncation",
+    }
+
+    def validate(self, document: dict[str, Any]) -> None:
+        fields.required(document, "model")
+        fields.check(document, _CHECKS)
+
+    def wants_usage_injected(self, _: dict[str, Any]) -> bool:
+        return False
+
+    def with_usage(self, raw: bytes, _: dict[str, Any]) -> bytes:
+        return raw
+
+    def usage_of(self, document: Any) -> Usage:
+        usage = document.get("usage") if type(document) is dict else None
+        return read_usage(usage, "input_tokens", "output_tokens")
+
+    def stream_state(self) -> StreamState:
+        return ResponsesState(self)
+
+    def error_event(self, refusal: Refusal, _: str, state: StreamState | None) -> bytes:
+        number = state.sequence_number + 1 if isinstance(state, ResponsesState) else 0
+        event = {
+            "type": "error",
+            "code": refusal.code,
+            "message": refusal.message,
+            "param": refusal.param,
+            "sequence_number": number,
+        }
+        return frame(orjson.dumps(event), "error")
+
+
+class ResponsesState:
+    """Implements StreamState. Only the last event and the sequence number are read."""
+
+    __slots__ = ("_dialect", "_last", "done", "ended", "usage")
+
+    def __init__(self, dialect: Responses) -> None:
+        self._dialect = dialect
+        self._last = b""
+        self.usage = Usage()
+        self.ended = False
+        self.done = False
+
+    @property
+    def sequence_number(self) -> int:
+        """Of the last event seen; -1 when there was none with a number."""
+        event = self._parsed(self._last)
+        number = event.get("sequence_number")
+        return number if type(number) is int else -1
+
+    def observe(self, frame_: bytes) -> bool:
+        self._last = frame_
+        if event_of(frame_) in _TERMINAL:
+            self.ended = True
+            response = self._parsed(frame_).get("response")
+            self.usage = self._dialect.usage_of(response)
+        elif data_of(frame_) == b"[DONE]":
+            self.ended = self.done = True
+        return False
+
+    def _parsed(self, frame_: bytes) -> dict[str, Any]:
+        try:
+            event = orjson.loads(data_of(frame_) or b"null")
+        except orjson.JSONDecodeError:
+            return {}
+        return event if type(event) is dict else {}
