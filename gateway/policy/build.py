@@ -1,0 +1,252 @@
+"""Checked documents -> the compiled policy: references resolved, cross-references proven, indexes made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.callers.jwt import Issuer, IssuerError, Rights
+from gateway.callers.keys import KeyRow
+from gateway.core.model import Caller, Names, Pool, Provider, Timeouts, Tls
+from gateway.core.secret import Secret
+from gateway.policy import schema
+from gateway.policy.compile import Limits, ModelTable, Passthrough, PolicySet, TargetRule
+from gateway.policy.problems import Problem
+from gateway.policy.suggest import suggestion
+
+Where = Callable[..., tuple[str, int]]
+
+_FORBIDDEN_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer", "expect", "cookie"}
+    | {"proxy-authorization", "keep-alive", "content-encoding", "accept-encoding", "content-type"}
+)
+_EXAMPLE_KEYS = ("", "test", "secret", "changeme", "password", "sk-example", "sk-test", "gw-example", "example", "key")
+_EXAMPLE_DIGESTS = frozenset(hashlib.sha256(key.encode()).hexdigest() for key in _EXAMPLE_KEYS)
+_BUILT_IN = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/moderations", "/v1/models")
+
+
+class Unresolved(Exception):
+    """A reference leads nowhere; the message says what is missing and never shows a value."""
+
+
+class Builder:
+    """One build. `problems` holds what was found; the PolicySet counts only when it is empty."""
+
+    def __init__(
+        self, document: schema.PolicyDocument, where: Where, directory: Path, environ: Mapping[str, str]
+    ) -> None:
+        self._document = document
+        self._where = where
+        self._directory = directory
+        self._environ = environ
+        self._left_out: set[str] = set()
+        self.problems: list[Problem] = []
+
+    def build(self, version: str) -> PolicySet:
+        providers = self._providers()
+        models = self._models()
+        passthrough = self._passthrough()
+        self._refuse_unused()
+        limits = self._document.limits
+        return PolicySet(
+            version=version,
+            providers=providers,
+            models=ModelTable(models),
+            keys=self._keys(),
+            issuers=self._issuers(),
+            passthrough=passthrough,
+            limits=Limits(limits.max_body_bytes, limits.max_upload_bytes, limits.unknown_fields),
+            left_out=tuple(sorted(self._left_out)),
+        )
+
+    def _problem(self, path: tuple[str | int, ...], message: str) -> None:
+        file, line = self._where(*path)
+        shown = ".".join(str(part) for part in path)
+        self.problems.append(Problem(file, line, f"{shown}: {message}"))
+
+    # -- providers
+
+    def _providers(self) -> dict[str, Provider]:
+        found: dict[str, Provider] = {}
+        for name, row in self._document.providers.items():
+            try:
+                found[name] = self._provider(name, row)
+            except Unresolved as missing:
+                if row.optional:
+                    self._left_out.add(name)
+                else:
+                    self._problem(("providers", name, "api_key"), str(missing))
+        return found
+
+    def _provider(self, name: str, row: schema.ProviderRow) -> Provider:
+        path = ("providers", name)
+        if row.shape == "openai":
+            self._check_url((*path, "base_url"), row.base_url)
+        elif row.base_url is not None or row.api_key is not None:
+            self._problem(path, "the demo shape takes no base_url and no api_key")
+        for header in row.headers:
+            if header.lower() in _FORBIDDEN_HEADERS:
+                self._problem((*path, "headers", header), "this header is set by the gateway itself")
+        api_key = self._resolved(row.api_key) if row.api_key is not None else None
+        return Provider(
+            name=name,
+            shape=row.shape,
+            base_url=(row.base_url or "").rstrip("/"),
+            api_key=Secret(api_key) if api_key else None,
+            organization=self._text(row.organization),
+            project=self._text(row.project),
+            headers=tuple((key, self._text(value) or "") for key, value in row.headers.items()),
+            stream_usage=row.stream_usage,
+            timeouts=Timeouts(**row.timeouts.model_dump()),
+            pool=Pool(**row.pool.model_dump()),
+            tls=self._tls(path, row.tls),
+        )
+
+    def _check_url(self, path: tuple[str | int, ...], url: str | None) -> None:
+        if url is None:
+            self._problem(path[:-1], "base_url is missing")
+            return
+        try:
+            parts = urlsplit(url)
+            sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound or "@" in url or "?" in url or "#" in url or not url.isascii() or not url.isprintable():
+            self._problem(path, "must be http(s)://host[:port][/path], without user, query or fragment")
+
+    def _tls(self, path: tuple[str, ...], row: schema.TlsRow) -> Tls:
+        files = {}
+        for key in ("ca_file", "client_cert_file", "client_key_file"):
+            value = getattr(row, key)
+            files[key] = str(self._directory / value) if value else None
+            if value and not (self._directory / value).is_file():
+                self._problem((*path, "tls", key), "there is no such file")
+        if (row.client_cert_file is None) != (row.client_key_file is None):
+            self._problem((*path, "tls"), "client_cert_file and client_key_file go together")
+        return Tls(**files, server_name=row.server_name)
+
+    def _text(self, value: str | None) -> str | None:
+        """Literal text, or what a reference leads to."""
+        if value is not None and value.startswith(("env:", "file:")):
+            return self._resolved(value)
+        return value
+
+    def _resolved(self, reference: str) -> str:
+        kind, _, name = reference.partition(":")
+        if kind == "env":
+            value = self._environ.get(name, "").strip()
+            if not value:
+                raise Unresolved(f"the environment variable {name} is not set: set it, or mark the provider optional")
+        else:
+            try:
+                value = (self._directory / name).read_text().strip()
+            except (OSError, UnicodeDecodeError):
+                raise Unresolved(f"the file {name} cannot be read: write it, or mark the provider optional") from None
+            if not value:
+                raise Unresolved(f"the file {name} is empty")
+        if not value.isascii() or not value.isprintable():
+            raise Unresolved(f"{name} holds characters that cannot stand in a header")
+        return value
+
+    # -- models and passthrough
+
+    def _models(self) -> dict[str, tuple[TargetRule, ...]]:
+        found = {}
+        for name, row in self._document.models.items():
+            targets = []
+            for index, target in enumerate(row.targets):
+                if self._known(("models", name, "targets", index, "provider"), target.provider):
+                    targets.append(TargetRule(target.provider, target.model))
+            if targets:
+                found[name] = tuple(targets)
+        return found
+
+    def _known(self, path: tuple[str | int, ...], provider: str) -> bool:
+        """Whether the provider can be used; one that does not exist at all is a problem."""
+        if provider not in self._document.providers:
+            close = suggestion(provider, self._document.providers)
+            self._problem(path, f'there is no provider "{provider}"{close}')
+            return False
+        return provider not in self._left_out
+
+    def _passthrough(self) -> tuple[Passthrough, ...]:
+        rows = []
+        for name, row in self._document.passthrough.items():
+            path = ("passthrough", name)
+            if _collides(row.path):
+                self._problem((*path, "path"), "this path is served by a built-in endpoint")
+            if self._known((*path, "provider"), row.provider):
+                rows.append(Passthrough(row.path, frozenset(row.methods), row.provider))
+        return tuple(rows)
+
+    def _refuse_unused(self) -> None:
+        used = {target.provider for row in self._document.models.values() for target in row.targets}
+        used |= {row.provider for row in self._document.passthrough.values()}
+        for name, row in self._document.providers.items():
+            if name not in used and not row.optional:
+                self._problem(("providers", name), "no model and no passthrough uses this provider: remove it")
+
+    # -- callers
+
+    def _keys(self) -> dict[str, KeyRow]:
+        found: dict[str, KeyRow] = {}
+        for name, row in self._document.callers.items():
+            caller = Caller(name, row.team, Names.of(row.models), Names.of(row.endpoints), dict(row.labels))
+            expires_at = self._expiry(name, row.expires_at)
+            for index, digest in enumerate(row.key_sha256):
+                path = ("callers", name, "key_sha256", index)
+                if digest in _EXAMPLE_DIGESTS:
+                    self._problem(path, "this is the digest of an example key; 'gateway keys new' makes a real one")
+                if digest in found:
+                    self._problem(path, f'the caller "{found[digest].caller.name}" has the same key')
+                found[digest] = KeyRow(caller, expires_at)
+        return found
+
+    def _expiry(self, name: str, text: str | None) -> float | None:
+        if text is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            self._problem(("callers", name, "expires_at"), "must be a date (2027-01-31) or an RFC 3339 time")
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+    def _issuers(self) -> tuple[Issuer, ...]:
+        found: list[Issuer] = []
+        for name, row in self._document.issuers.items():
+            if any(issuer.issuer == row.issuer for issuer in found):
+                self._problem(("issuers", name, "issuer"), "another row has the same issuer")
+                continue
+            try:
+                found.append(self._issuer(name, row))
+            except IssuerError as error:
+                self._problem(("issuers", name), str(error))
+        return tuple(found)
+
+    def _issuer(self, name: str, row: schema.IssuerRow) -> Issuer:
+        return Issuer(
+            name=name,
+            issuer=row.issuer,
+            audience=row.audience,
+            jwks_file=self._directory / row.jwks_file if row.jwks_file else None,
+            jwks_url=row.jwks_url,
+            discover=row.discover,
+            algorithms=tuple(row.algorithms),
+            name_claim=row.claims.name,
+            team_claim=row.claims.team,
+            rights=tuple((dict(rule.when), _rights(rule)) for rule in row.rights),
+        )
+
+
+def _rights(rule: schema.RightsRow) -> Rights:
+    return Rights(Names.of(rule.models), Names.of(rule.endpoints), dict(rule.labels))
+
+
+def _collides(path: str) -> bool:
+    plain = path.removesuffix("/*")
+    return path in _BUILT_IN or any(plain == built.rsplit("/", 1)[0] and path.endswith("/*") for built in _BUILT_IN)
+

@@ -1,0 +1,101 @@
+"""The compiled policy: immutable, with its indexes, what a call is bound to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.callers.jwt import Issuer
+from gateway.callers.keys import KeyRow
+from gateway.core.model import Names, Provider, Target
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRule:
+    """`model` None: the name that was asked for."""
+
+    provider: str
+    model: str | None
+
+
+class ModelTable:
+    """Caller-facing names -> targets. An exact name wins, then the pattern with the longest literal text."""
+
+    def __init__(self, rules: Mapping[str, tuple[TargetRule, ...]]) -> None:
+        self._exact = {name: _resolved(targets, name) for name, targets in rules.items() if "*" not in name}
+        patterns = [name for name in rules if "*" in name]
+        patterns.sort(key=lambda name: (-len(name.replace("*", "")), name))
+        self._patterns = [(name, Names.of([name]), rules[name]) for name in patterns]
+
+    def targets_for(self, name: str) -> tuple[Target, ...] | None:
+        found = self._exact.get(name)
+        if found is not None:
+            return found
+        for _, names, targets in self._patterns:
+            if name in names:
+                return _resolved(targets, name)
+        return None
+
+    def rule_for(self, name: str) -> str | None:
+        """The name or pattern that decides for `name`."""
+        if name in self._exact:
+            return name
+        return next((pattern for pattern, names, _ in self._patterns if name in names), None)
+
+    def names(self) -> list[str]:
+        """The exact names, sorted."""
+        return sorted(self._exact)
+
+    def rules(self) -> Iterator[tuple[str, tuple[Target, ...]]]:
+        """Every name and pattern with its targets, in order of precedence."""
+        yield from self._exact.items()
+        for name, _, targets in self._patterns:
+            yield name, _resolved(targets, name)
+
+
+def _resolved(targets: tuple[TargetRule, ...], asked: str) -> tuple[Target, ...]:
+    return tuple(Target(target.provider, target.model or asked) for target in targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Passthrough:
+    """`path` is exact, or ends in /* for everything below."""
+
+    path: str
+    methods: frozenset[str]
+    provider: str
+
+    def serves(self, path: str) -> bool:
+        if self.path.endswith("/*"):
+            return path.startswith(self.path[:-1]) and len(path) > len(self.path) - 1
+        return path == self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes."""
+
+    max_body_bytes: int
+    max_upload_bytes: int
+    unknown_fields: Literal["pass", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """One version of the policy. The same files make the same version."""
+
+    version: str
+    providers: Mapping[str, Provider]
+    models: ModelTable
+    keys: Mapping[str, KeyRow]
+    issuers: tuple[Issuer, ...]
+    passthrough: tuple[Passthrough, ...]
+    limits: Limits
+    left_out: tuple[str, ...]
+
+
+def passthrough_for(policy: PolicySet, path: str) -> Passthrough | None:
+    """The row that serves a raw path without its query; the longest path wins."""
+    rows = [row for row in policy.passthrough if row.serves(path)]
+    return max(rows, key=lambda row: len(row.path), default=None)

@@ -1,0 +1,87 @@
+"""What the policy decides for one caller and one model, in the order in which it runs. Shows no secret."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from gateway.core.model import Caller, Names, Provider
+from gateway.policy.compile import PolicySet
+from gateway.policy.suggest import suggestion
+
+
+def explain(policy: PolicySet, caller_name: str, model: str) -> str:
+    """Readable text. ValueError when there is no such caller or issuer."""
+    lines = [f"policy {policy.version}", "", *_admit(policy, caller_name), "", *_bind(policy, caller_name, model)]
+    return "\n".join(lines)
+
+
+def _admit(policy: PolicySet, name: str) -> list[str]:
+    limits = policy.limits
+    lines = ["1 admit", *_identity(policy, name)]
+    lines.append(f"    bodies     up to {limits.max_body_bytes} bytes, uploads up to {limits.max_upload_bytes}")
+    lines.append(f"    unknown fields {'are refused' if limits.unknown_fields == 'refuse' else 'pass'}")
+    return lines
+
+
+def _identity(policy: PolicySet, name: str) -> list[str]:
+    for row in policy.keys.values():
+        if row.caller.name == name:
+            return [*_caller(row.caller), f"    expires    {_moment(row.expires_at)}"]
+    for issuer in policy.issuers:
+        if issuer.name == name:
+            lines = [f"    issuer     {name} ({issuer.issuer}), audience {issuer.audience}"]
+            for when, rights in issuer.rights:
+                claims = ", ".join(f"{claim}={value}" for claim, value in when.items()) or "every token"
+                lines.append(f"    rights     {claims}: models {_names(rights.models)}")
+            return lines
+    known = {row.caller.name for row in policy.keys.values()} | {issuer.name for issuer in policy.issuers}
+    raise ValueError(f'there is no caller and no issuer "{name}"{suggestion(name, known)}')
+
+
+def _caller(caller: Caller) -> list[str]:
+    return [
+        f"    caller     {caller.name}, team {caller.team}",
+        f"    models     {_names(caller.models)}",
+        f"    endpoints  {_names(caller.endpoints)}",
+    ]
+
+
+def _bind(policy: PolicySet, name: str, model: str) -> list[str]:
+    refused = _refused(policy, name, model)
+    if refused:
+        return ["2 bind", f"    model      {model}: {refused}"]
+    targets = policy.models.targets_for(model) or ()
+    lines = ["2 bind", f'    model      {model}, by the rule "{policy.models.rule_for(model)}"', "", "6 forward"]
+    for index, target in enumerate(targets):
+        lines += _target(policy.providers[target.provider], target.model, index)
+    if policy.left_out:
+        lines.append(f"    left out   {', '.join(policy.left_out)} (optional, and not configured)")
+    return lines
+
+
+def _refused(policy: PolicySet, name: str, model: str) -> str:
+    rights = [row.caller.models for row in policy.keys.values() if row.caller.name == name]
+    if rights and all(model not in models for models in rights):
+        return "refused with 403 model_not_allowed: it is not in the caller's list"
+    if policy.models.targets_for(model) is None:
+        return "refused with 404 model_not_found: no rule has this name"
+    return ""
+
+
+def _target(provider: Provider, model: str, index: int) -> list[str]:
+    times = provider.timeouts
+    use = "used now" if index == 0 else "in reserve"
+    return [
+        f"    target {index + 1}   {provider.name} as {model} ({use})",
+        f"               {provider.base_url or 'built in'}",
+        f"               connect {times.connect_s:g} s, first byte {times.first_byte_s:g} s, "
+        f"idle {times.idle_s:g} s, total {times.total_s:g} s",
+    ]
+
+
+def _names(names: Names) -> str:
+    return ", ".join([*sorted(names.exact), *names.patterns]) or "none"
+
+
+def _moment(seconds: float | None) -> str:
+    return "never" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
