@@ -21,7 +21,7 @@ from gateway.engine.tasks import Tasks
 from gateway.policy.compile import PolicySet
 from gateway.policy.load import Source, load, read_source
 from gateway.policy.watch import Watcher
-from gateway.providers.demo import Demo
+from gateway.providers.demo.provider import Demo
 from gateway.providers.openai import OpenAI
 from gateway.server.errors import render
 from gateway.sinks.log import CallLog
@@ -130,7 +130,7 @@ class Gateway:
         if previous is not None and previous.policy.providers.get(row.name) == row:
             return previous.upstreams[row.name]
         if row.shape == "demo":
-            return Demo()
+            return Demo(self._clock)
         return OpenAI(row, Http(_origin(row.base_url), row.timeouts, row.pool, row.tls))
 
     async def _fetch(self, url: str) -> bytes:

@@ -1,0 +1,111 @@
+"""What the demo model says: deterministic functions of the request. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+import struct
+from typing import Any
+
+MAX_ECHO = 400
+_WORD = re.compile(r"\S+\s*")
+
+
+def count_tokens(text: str) -> int:
+    """About four characters a token; a stand-in, good enough to show how usage travels."""
+    return max(1, math.ceil(len(text) / 4)) if text else 0
+
+
+def pieces(text: str) -> list[str]:
+    """The text in the steps in which it is streamed; joined they are the text."""
+    return _WORD.findall(text) or ([text] if text else [])
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict) and "text" in part)
+    return ""
+
+
+def images_in(content: Any) -> int:
+    kinds = {"image_url", "input_image"}
+    return sum(isinstance(part, dict) and part.get("type") in kinds for part in content) if isinstance(content, list) else 0
+
+
+def reply_to(messages: list[dict[str, Any]]) -> str:
+    """An answer that shows what was asked, so that a user sees what reached the provider."""
+    last = messages[-1] if messages else {}
+    said = text_of(last.get("content")).strip()[:MAX_ECHO]
+    if last.get("role") == "tool":
+        return f"The tool answered: {said}"
+    images = images_in(last.get("content"))
+    seen = f" I see {images} image{'s' if images > 1 else ''}." if images else ""
+    return f"You said: {said}{seen} This is the demo model; it repeats what it is asked."
+
+
+def limited(text: str, max_tokens: int | None, stop: list[str]) -> tuple[str, str]:
+    """(the text as far as allowed, finish reason)."""
+    cuts = [text.index(mark) for mark in stop if mark and mark in text]
+    if cuts:
+        text = text[: min(cuts)]
+    if max_tokens is not None and count_tokens(text) > max_tokens:
+        return text[: max_tokens * 4], "length"
+    return text, "stop"
+
+
+def example(schema: dict[str, Any], root: dict[str, Any] | None = None, depth: int = 0) -> Any:
+    """An instance that satisfies the common parts of JSON Schema: enum, const, $ref, anyOf, types, required, bounds."""
+    root = root or schema
+    if "$ref" in schema and depth < 32:
+        return example(_referred(schema["$ref"], root), root, depth + 1)
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    for key in ("anyOf", "oneOf", "allOf"):
+        if schema.get(key):
+            return example(schema[key][0], root, depth + 1)
+    return _of_type(schema, root, depth)
+
+
+def _of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    kind = kind[0] if isinstance(kind, list) and kind else kind
+    if kind == "object":
+        properties = schema.get("properties", {})
+        names = list(properties) if depth < 8 else list(schema.get("required", []))  # noqa: PLR2004
+        return {name: example(properties.get(name, {}), root, depth + 1) for name in names if depth < 32}  # noqa: PLR2004
+    if kind == "array":
+        count = max(1, int(schema.get("minItems", 1)))
+        return [example(schema.get("items", {}), root, depth + 1) for _ in range(min(count, 64))] if depth < 32 else []  # noqa: PLR2004
+    plain = {"integer": int(schema.get("minimum", 1)), "number": float(schema.get("minimum", 1.0)), "boolean": True}
+    return None if kind == "null" else plain.get(str(kind), "example")
+
+
+def _referred(reference: str, root: dict[str, Any]) -> dict[str, Any]:
+    found: Any = root
+    for part in reference.removeprefix("#/").split("/") if reference != "#" else []:
+        found = found.get(part, {}) if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def vector(text: str, dimensions: int) -> list[float]:
+    """A unit vector: a hashed bag of words, so that texts that share words are near each other."""
+    values = [0.0] * dimensions
+    for word in re.findall(r"\w+", text.lower()) or [text]:
+        digest = hashlib.sha256(word.encode()).digest()
+        for start in range(0, 32, 4):
+            place = int.from_bytes(digest[start : start + 3], "big") % dimensions
+            values[place] += 1.0 if digest[start + 3] & 1 else -1.0
+    norm = math.sqrt(sum(value * value for value in values)) or 1.0
+    return [value / norm for value in values]
+
+
+def packed(values: list[float]) -> str:
+    """base64 of little-endian 32-bit floats, as OpenAI's encoding_format base64."""
+    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
