@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 from gateway.cli.errors import Failure
 from gateway.policy.compile import PolicySet
 from gateway.policy.load import PolicyError, PolicyErrors, load, read_source
 
-Commands = argparse._SubParsersAction  # type: ignore[type-arg]  # argparse has no public name for it
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 
 
 def add_directory(command: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.cli import quickstart
@@ -33,17 +34,16 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     environ = {**os.environ, **_overrides(options)}
     settings = _settings(environ)
-    announce = None
-    if options.quickstart:
-        key = quickstart.prepare(settings.policies, settings.data_dir)
-
-        def announce(base_url: str) -> None:
-            print(quickstart.banner(base_url, key, "demo"), flush=True)
-
+    announce = _announcement(settings) if options.quickstart else None
     try:
         return run_gateway(settings, environ, announce)
     except StartError as error:
         raise Failure(str(error)) from None
+
+
+def _announcement(settings: Settings) -> Callable[[str], None]:
+    key = quickstart.prepare(settings.policies, settings.data_dir)
+    return lambda base_url: print(quickstart.banner(base_url, key, "demo"), flush=True)
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 
 import orjson
 
@@ -152,7 +152,7 @@ class Relay:
             raise UpstreamFault(BAD_CONTENT, "answer is not JSON") from None
         self._record.usage = self._dialect.usage_of(document)
 
-    async def _chunks(self):  # type: ignore[no-untyped-def]
+    async def _chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes, decoded where the gateway reads them; time spent waiting is the provider's."""
         while True:
             chunk = await self._read()
@@ -228,7 +228,7 @@ class Relay:
 
     # -- an end that is not sound
 
-    async def _ending_visibly(self, work) -> None:  # type: ignore[no-untyped-def]
+    async def _ending_visibly(self, work: Awaitable[None]) -> None:
         """Before the first byte a failure is an error answer; after it an error event, or a cut connection."""
         try:
             await work

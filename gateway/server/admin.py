@@ -56,9 +56,8 @@ class Admin:
             status = refusal.status
             headers, body = render(refusal, "")
         except Exception:
-            refusal = Refusal("internal", "The gateway failed to handle this request.")
-            status = refusal.status
-            headers, body = render(refusal, "")
+            status = 500
+            headers, body = render(Refusal("internal", "The gateway failed to handle this request."), "")
         headers += [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
         await exchange.answer(status, headers, body)
 

@@ -9,7 +9,8 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
@@ -101,12 +102,13 @@ class Supervisor:
         """Checked here first, then the same bytes go to every worker."""
         async with self._reloading:
             try:
-                source = source or await asyncio.to_thread(read_source, self._settings.policies)
+                if source is None:
+                    source = await asyncio.to_thread(read_source, self._settings.policies)
                 await asyncio.to_thread(load, source, self._settings.policies, self._environ)
             except (PolicyError, PolicyErrors, OSError) as error:
                 self._refused(str(error))
                 return False
-            message = {"do": "reload", "files": source_to_json(source)}
+            message: dict[str, Any] = {"do": "reload", "files": source_to_json(source)}
             answers = await asyncio.gather(*(self._ask(child, message) for child in self._children.values()))
             self._adopt(source)
             return all(answer is not None and answer["ok"] for answer in answers)
@@ -136,7 +138,7 @@ class Supervisor:
             if source is not None:
                 await self.reload(source)
 
-    async def _ask(self, child: Child, message: dict[str, object]) -> dict[str, object] | None:
+    async def _ask(self, child: Child, message: dict[str, Any]) -> dict[str, Any] | None:
         try:
             return await child.channel.ask(message, _ANSWER_S)
         except (OSError, TimeoutError):
@@ -162,8 +164,8 @@ class Supervisor:
             except (OSError, TimeoutError, WorkerFailed) as error:
                 self._log.error("worker_not_restarted", error=type(error).__name__)
 
-    def _start_task(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
