@@ -28,7 +28,10 @@ _RATE_LIMIT = b"x-ratelimit-"
 _CHOICE_SUFFIXES = (b"-custom-host", b"-base-url", b"-api-base", b"-target-url", b"-forward-url", b"-upstream-url")
 _CHOICE_NAMES = frozenset({b"x-portkey-config", b"x-portkey-provider", b"x-http-method-override", b"x-method-override"})
 
-_SINGLETONS = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"content-encoding"})
+_SINGLETONS = frozenset(
+    {b"host", b"authorization", b"content-type", b"content-length", b"content-encoding"}
+    | {b"transfer-encoding"}
+)
 
 
 def to_provider(headers: Headers, *, coding: bytes | None) -> Headers:
@@ -72,6 +75,8 @@ def refuse_unsound(headers: Headers) -> None:
                 code = "ambiguous_credentials" if name == b"authorization" else "bad_request"
                 raise Refusal(code, f"Send the {name.decode()} header once.", param=name.decode())
             seen.add(name)
+        if name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise Refusal("bad_request", "The only transfer coding is chunked.", param="Transfer-Encoding")
         elif name in _CHOICE_NAMES or name.endswith(_CHOICE_SUFFIXES):
             raise Refusal(
                 "refused_header",

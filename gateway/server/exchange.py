@@ -49,7 +49,6 @@ class Exchange:
         self._connection = connection
         self._task: asyncio.Task[None] | None = task
         self._keep_alive = not message.should_close
-        self._closing = False
         self._chunked = False
         self._done = False
         self._head = b""
@@ -58,6 +57,11 @@ class Exchange:
         self.headers: Headers = [(name.lower(), value) for name, value in message.raw_headers]
         self.content_length = _content_length(self.headers)
         self.started = False
+        # Whatever is odd about the framing is refused later; the connection must not outlive it.
+        self._closing = any(
+            (name == b"transfer-encoding" and value.lower() != b"chunked") or name == b"upgrade"
+            for name, value in self.headers
+        )
         self._silent = self.method == "HEAD"
 
     # -- what aiohttp's connection asks of a request and of a response

@@ -14,6 +14,8 @@ import zstandard
 from gateway.core.errors import BAD_CONTENT, Refusal, UpstreamFault
 
 SUPPORTED = ("gzip", "x-gzip", "deflate", "br", "zstd")
+MAX_RATIO = 100
+FREE_BYTES = 1 << 20
 _STEP = 65_536
 
 
@@ -22,19 +24,21 @@ class TooLarge(ValueError):
 
 
 class _Decompressor(Protocol):
+    left: int  # bytes that may still be produced
+
     def feed(self, data: bytes) -> bytes: ...
 
     def done(self) -> bool: ...
 
 
 class _Zlib:
-    def __init__(self, wbits: int, max_bytes: int) -> None:
+    def __init__(self, wbits: int) -> None:
         self._inner = zlib.decompressobj(wbits)
-        self._left = max_bytes
+        self.left = 0
 
     def feed(self, data: bytes) -> bytes:
-        out = self._inner.decompress(data, self._left + 1)
-        self._left = _spend(self._left, out)
+        out = self._inner.decompress(data, self.left + 1)
+        self.left = _spend(self.left, out)
         if self._inner.unused_data:
             raise ValueError("bytes after the end of the compressed body")
         return out
@@ -46,8 +50,8 @@ class _Zlib:
 class _Deflate:
     """`deflate` means the zlib format, but some senders leave its header out: decided by the first two bytes."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self) -> None:
+        self.left = 0
         self._start = b""
         self._inner: _Zlib | None = None
 
@@ -57,8 +61,9 @@ class _Deflate:
             if len(self._start) < 2:
                 return b""
             has_header = self._start[0] & 0x0F == 8 and int.from_bytes(self._start[:2], "big") % 31 == 0
-            self._inner = _Zlib(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS, self._max_bytes)
+            self._inner = _Zlib(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
             data, self._start = self._start, b""
+        self._inner.left = self.left
         return self._inner.feed(data)
 
     def done(self) -> bool:
@@ -66,16 +71,16 @@ class _Deflate:
 
 
 class _Brotli:
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self) -> None:
         self._inner = brotli.Decompressor()
-        self._left = max_bytes
+        self.left = 0
 
     def feed(self, data: bytes) -> bytes:
         parts = [self._inner.process(data, output_buffer_limit=_STEP)]
-        self._left = _spend(self._left, parts[0])
+        self.left = _spend(self.left, parts[0])
         while not self._inner.can_accept_more_data():
             parts.append(self._inner.process(b"", output_buffer_limit=_STEP))
-            self._left = _spend(self._left, parts[-1])
+            self.left = _spend(self.left, parts[-1])
         return b"".join(parts)
 
     def done(self) -> bool:
@@ -85,16 +90,16 @@ class _Brotli:
 class _Zstd:
     """One frame. The window is capped so that a header alone cannot claim gigabytes."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self) -> None:
         self._inner = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).decompressobj(write_size=_STEP)
-        self._left = max_bytes
+        self.left = 0
 
     def feed(self, data: bytes) -> bytes:
         # A block expands to at most 128 KiB, so small steps of input bound every step of output.
         parts = []
         for start in range(0, len(data), 64):
             out = self._inner.decompress(data[start : start + 64])
-            self._left = _spend(self._left, out)
+            self.left = _spend(self.left, out)
             parts.append(out)
         if self._inner.unused_data:
             raise ValueError("bytes after the end of the compressed body")
@@ -110,14 +115,17 @@ def _spend(left: int, out: bytes) -> int:
     return left - len(out)
 
 
-def _decompressor(coding: str, max_bytes: int) -> _Decompressor:
+def _decompressor(coding: str) -> _Decompressor:
     if coding in {"gzip", "x-gzip"}:
-        return _Zlib(zlib.MAX_WBITS | 16, max_bytes)
+        return _Zlib(zlib.MAX_WBITS | 16)
     if coding == "deflate":
-        return _Deflate(max_bytes)
-    if coding == "br":
-        return _Brotli(max_bytes)
-    return _Zstd(max_bytes)
+        return _Deflate()
+    return _Brotli() if coding == "br" else _Zstd()
+
+
+def _allowed(received: int, max_bytes: int) -> int:
+    """What `received` compressed bytes may expand to: text rarely passes 30 times its size, a bomb reaches 1,000."""
+    return min(max_bytes, FREE_BYTES + MAX_RATIO * received)
 
 
 _BROKEN = (ValueError, zlib.error, brotli.error, zstandard.ZstdError)
@@ -140,11 +148,12 @@ def request_coding(value: str) -> str | None:
 def decode_request(body: bytes, coding: str, max_bytes: int) -> bytes:
     """The decoded body. Refusal `body_too_large` before more than `max_bytes` were produced, `bad_request` when it
     is broken or cut off."""
-    decompressor = _decompressor(coding, max_bytes)
+    decompressor = _decompressor(coding)
+    decompressor.left = _allowed(len(body), max_bytes)
     try:
         decoded = decompressor.feed(body)
     except TooLarge:
-        raise Refusal("body_too_large", f"The decompressed body is larger than {max_bytes} bytes.") from None
+        raise Refusal("body_too_large", f"The body expands to over {max_bytes} bytes or {MAX_RATIO} times.") from None
     except _BROKEN:
         raise Refusal("bad_request", f"The body is not valid {coding}.", param="Content-Encoding") from None
     if not decompressor.done():
@@ -158,11 +167,17 @@ class ReplyDecoder:
     def __init__(self, coding: str, max_bytes: int) -> None:
         if coding not in SUPPORTED:
             raise UpstreamFault(BAD_CONTENT, "unknown content coding")
-        self._inner = _decompressor(coding, max_bytes)
+        self._inner = _decompressor(coding)
+        self._max_bytes = max_bytes
+        self._received = self._produced = 0
 
     def feed(self, data: bytes) -> bytes:
+        self._received += len(data)
+        self._inner.left = _allowed(self._received, self._max_bytes) - self._produced
         try:
-            return self._inner.feed(data)
+            decoded = self._inner.feed(data)
+            self._produced += len(decoded)
+            return decoded
         except TooLarge:
             raise UpstreamFault(BAD_CONTENT, "decompressed answer too large") from None
         except _BROKEN:
