@@ -15,7 +15,7 @@ from gateway.callers.keys import KeyTable
 from gateway.core.clock import Clock
 from gateway.core.model import Pool, Provider, Timeouts, Tls
 from gateway.core.ports import Upstream
-from gateway.engine.pipeline import Engine
+from gateway.engine.pipeline import Engine, Render
 from gateway.engine.runtime import Runtime
 from gateway.engine.tasks import Tasks
 from gateway.policy.compile import PolicySet
@@ -23,7 +23,6 @@ from gateway.policy.load import Source, load, read_source
 from gateway.policy.watch import Watcher
 from gateway.providers.demo.provider import Demo
 from gateway.providers.openai import OpenAI
-from gateway.server.errors import render
 from gateway.sinks.log import CallLog
 from gateway.sinks.metrics import Metrics
 from gateway.transport.http import Http
@@ -36,13 +35,20 @@ class Gateway:
     """One process's gateway: the engine and the policy it runs, and how the policy is replaced."""
 
     def __init__(
-        self, directory: Path, environ: Mapping[str, str], log: FilteringBoundLogger, clock: Clock, metrics: Metrics
+        self,
+        directory: Path,
+        environ: Mapping[str, str],
+        log: FilteringBoundLogger,
+        clock: Clock,
+        metrics: Metrics,
+        render: Render,
     ) -> None:
         self._directory = directory
         self._environ = environ
         self._log = log
         self._clock = clock
         self.metrics = metrics
+        self._render = render
         self.tasks = Tasks()
         self._watcher = Watcher(directory)
         self._tokens: JwtVerifier | None = None
@@ -55,7 +61,7 @@ class Gateway:
         runtime = self._runtime(load(source, self._directory, self._environ), previous=None)
         self._told_of(runtime.policy)
         sinks = (self.metrics, CallLog(self._log))
-        self.engine = Engine(runtime, sinks, self._clock, self.tasks, self._log, render)
+        self.engine = Engine(runtime, sinks, self._clock, self.tasks, self._log, self._render)
 
     @property
     def policy(self) -> PolicySet:

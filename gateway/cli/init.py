@@ -22,7 +22,9 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     directory: Path = options.directory
-    files = [entry for entry in resources.files("gateway.policy").joinpath("starter").iterdir() if _is_policy(entry.name)]
+    files = [
+        entry for entry in resources.files("gateway.policy").joinpath("starter").iterdir() if _is_policy(entry.name)
+    ]
     taken = [entry.name for entry in files if (directory / entry.name).exists()]
     if taken:
         raise Failure(f"{directory} already holds {', '.join(sorted(taken))}: choose another folder, or remove them")

@@ -64,4 +64,6 @@ def _settings_help() -> str:
         (variable(entry.name), "" if entry.default is None else str(entry.default), entry.metadata["help"])
         for entry in dataclasses.fields(Settings)
     ]
-    return "settings:\n" + "\n".join(f"  {name:28} {text}{f' [{value}]' if value else ''}" for name, value, text in rows)
+    return "settings:\n" + "\n".join(
+        f"  {name:28} {text}{f' [{value}]' if value else ''}" for name, value, text in rows
+    )

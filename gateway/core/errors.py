@@ -106,7 +106,9 @@ TOTAL_TIMEOUT = FaultKind("upstream_timeout", "The provider's answer took longer
 CLOSED = FaultKind("upstream_closed", "The provider closed the connection before its answer was complete.", sent=True)
 BAD_FRAMING = FaultKind("upstream_invalid", "The provider's answer is not valid HTTP.", sent=True)
 BAD_CONTENT = FaultKind("upstream_invalid", "The provider's answer could not be read.", sent=True)
-REDIRECT = FaultKind("upstream_redirect", "The provider answered with a redirect; redirects are not followed.", sent=True)
+REDIRECT = FaultKind(
+    "upstream_redirect", "The provider answered with a redirect; redirects are not followed.", sent=True
+)
 
 
 class UpstreamFault(Exception):

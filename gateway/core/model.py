@@ -53,7 +53,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `connect_s` includes TLS, `first_byte_s` runs from the sent request to the response head, `idle_s`
+    """Seconds. `connect_s` includes TLS, `first_byte_s` runs from the sent request to the head, `idle_s`
     between two reads of the body, `total_s` over the whole exchange."""
 
     connect_s: float = 5.0

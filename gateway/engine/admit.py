@@ -121,7 +121,9 @@ def passthrough_row(call: Call, runtime: Runtime) -> Passthrough:
 
 async def _json_body(client: Client, max_bytes: int) -> bytes:
     if not _is_json(client.headers):
-        raise Refusal("unsupported_media_type", "Send JSON, with 'Content-Type: application/json'.", param="Content-Type")
+        raise Refusal(
+            "unsupported_media_type", "Send JSON, with 'Content-Type: application/json'.", param="Content-Type"
+        )
     named = header_rules.value_of(client.headers, b"content-encoding")
     coding = encodings.request_coding(named.decode("ascii")) if named is not None else None
     body = await client.read_body(max_bytes)

@@ -77,5 +77,3 @@ def usage_was_added(call: Call, record: Record, runtime: Runtime) -> bool:
     if dialect is None or call.document is None:
         return False
     return runtime.policy.providers[record.provider].stream_usage and dialect.wants_usage_injected(call.document)
-
-

@@ -29,8 +29,7 @@ _CHOICE_SUFFIXES = (b"-custom-host", b"-base-url", b"-api-base", b"-target-url",
 _CHOICE_NAMES = frozenset({b"x-portkey-config", b"x-portkey-provider", b"x-http-method-override", b"x-method-override"})
 
 _SINGLETONS = frozenset(
-    {b"host", b"authorization", b"content-type", b"content-length", b"content-encoding"}
-    | {b"transfer-encoding"}
+    {b"host", b"authorization", b"content-type", b"content-length", b"content-encoding"} | {b"transfer-encoding"}
 )
 
 
@@ -77,7 +76,7 @@ def refuse_unsound(headers: Headers) -> None:
             seen.add(name)
         if name == b"transfer-encoding" and value.lower() != b"chunked":
             raise Refusal("bad_request", "The only transfer coding is chunked.", param="Transfer-Encoding")
-        elif name in _CHOICE_NAMES or name.endswith(_CHOICE_SUFFIXES):
+        if name in _CHOICE_NAMES or name.endswith(_CHOICE_SUFFIXES):
             raise Refusal(
                 "refused_header",
                 "The provider is chosen by the gateway's policy; remove this header.",

@@ -1,13 +1,13 @@
 """The life of a call, in order. The order is the security property; it is code, not configuration.
 
-    1 admit     who asks, and is the document sound?          -> Call
-    2 bind      what does the policy say about it?            -> Plan
-    3 reserve   (budgets and rates: with the accounting)
-    4 screen    (guards on the way in: with the guards)
-    5 recall    (cache: with the cache)
-    6 forward   the provider answers                          -> Reply
-    7 relay     the answer reaches the caller
-    8 settle    the Record is told, always, once
+1 admit     who asks, and is the document sound?          -> Call
+2 bind      what does the policy say about it?            -> Plan
+3 reserve   (budgets and rates: with the accounting)
+4 screen    (guards on the way in: with the guards)
+5 recall    (cache: with the cache)
+6 forward   the provider answers                          -> Reply
+7 relay     the answer reaches the caller
+8 settle    the Record is told, always, once
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ from gateway.engine.runtime import Runtime
 from gateway.engine.settle import settle
 from gateway.engine.tasks import Tasks
 
+# How a refusal looks to the caller: (refusal, call id) -> header list and body.
+Render = Callable[[Refusal, str], tuple[Headers, bytes]]
+
+
 class Engine:
     """Serves calls with the current Runtime. `runtime` is swapped as a whole; a call keeps the one it began with."""
 
@@ -41,7 +45,7 @@ class Engine:
         clock: Clock,
         tasks: Tasks,
         log: FilteringBoundLogger,
-        render: Callable[[Refusal, str], tuple[Headers, bytes]],
+        render: Render,
     ) -> None:
         self.runtime = runtime
         self.tasks = tasks

@@ -30,7 +30,15 @@ class Relay:
     """One reply on its way to one caller."""
 
     def __init__(
-        self, call: Call, reply: UpstreamReply, client: Client, record: Record, *, own: Headers, clock: Clock, tasks: Tasks
+        self,
+        call: Call,
+        reply: UpstreamReply,
+        client: Client,
+        record: Record,
+        *,
+        own: Headers,
+        clock: Clock,
+        tasks: Tasks,
     ) -> None:
         self._call = call
         self._reply = reply

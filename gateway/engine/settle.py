@@ -1,4 +1,4 @@
-"""Phase 8: the Record is closed and told to the sinks. Runs exactly once per call, on every way out, and never fails."""
+"""Phase 8: the Record is closed and told to the sinks. Exactly once per call, on every way out; it never fails."""
 
 from __future__ import annotations
 

@@ -25,7 +25,14 @@ _FORBIDDEN_HEADERS = frozenset(
 )
 _EXAMPLE_KEYS = ("", "test", "secret", "changeme", "password", "sk-example", "sk-test", "gw-example", "example", "key")
 _EXAMPLE_DIGESTS = frozenset(hashlib.sha256(key.encode()).hexdigest() for key in _EXAMPLE_KEYS)
-_BUILT_IN = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/moderations", "/v1/models")
+_BUILT_IN = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/moderations",
+    "/v1/models",
+)
 
 
 class Unresolved(Exception):
@@ -249,4 +256,3 @@ def _rights(rule: schema.RightsRow) -> Rights:
 def _collides(path: str) -> bool:
     plain = path.removesuffix("/*")
     return path in _BUILT_IN or any(plain == built.rsplit("/", 1)[0] and path.endswith("/*") for built in _BUILT_IN)
-

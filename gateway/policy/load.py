@@ -151,8 +151,8 @@ class _Merged:
         try:
             return PolicyDocument.model_validate(self._value)
         except ValidationError as error:
-            for detail in error.errors(include_url=False, include_context=True, include_input=False):
-                problems.append(self._schema_problem(detail))
+            details = error.errors(include_url=False, include_context=True, include_input=False)
+            problems.extend(self._schema_problem(detail) for detail in details)
         return None
 
     def _schema_problem(self, detail: Any) -> Problem:
@@ -198,4 +198,3 @@ def _below(model: Any, part: str | int) -> Any:
         return field.annotation if field is not None else None
     arguments = get_args(model)
     return arguments[-1] if arguments else None
-

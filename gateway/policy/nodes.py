@@ -57,8 +57,8 @@ class _Refused(Exception):
 
 def _refuse_references(text: str) -> None:
     """Looks at events only, so that nothing is expanded before it is refused."""
-    depth = nodes = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _Refused(line, "anchors and aliases (& and *) are not allowed; quote the text if you mean a star")
@@ -69,8 +69,7 @@ def _refuse_references(text: str) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        nodes += 1
-        if depth > MAX_DEPTH or nodes > MAX_NODES:
+        if depth > MAX_DEPTH or count > MAX_NODES:
             raise _Refused(line, "nested too deeply or too large")
 
 

@@ -19,6 +19,7 @@ from gateway.assembly import Gateway
 from gateway.core.clock import SystemClock
 from gateway.policy.load import PolicyErrors
 from gateway.server.control import Channel, snapshot_to_json, source_from_json
+from gateway.server.errors import render
 from gateway.server.worker import Worker
 from gateway.settings import Settings, read_settings
 from gateway.sinks.log import StandardLog, make_log
@@ -28,7 +29,7 @@ from gateway.sinks.metrics import Metrics
 async def _run(settings: Settings, listen: socket.socket, control: socket.socket) -> None:
     log = make_log(settings.log_format, settings.log_level).bind(worker=os.getpid())
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
-    gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics())
+    gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics(), render)
     worker = Worker(gateway, settings, log)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -106,7 +106,7 @@ class Connection(RequestHandler):
         request: Any,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002  # aiohttp's signature
     ) -> Any:
         """Called by aiohttp for bytes that are not HTTP (nothing else reaches it: the endpoint raises nothing)."""
         if isinstance(exc, LineTooLong):

@@ -1,4 +1,4 @@
-"""How a supervisor talks to its workers: one JSON object a line over a socket pair, a request and its answer in turn."""
+"""How a supervisor talks to its workers: one JSON object a line over a socket pair, request and answer in turn."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Exchange:
         message: RawRequestMessage,
         payload: StreamReader,
         connection: Connection,
-        writer: object,
+        _writer: object,
         task: asyncio.Task[None],
     ) -> None:
         self._payload = payload
@@ -220,4 +220,3 @@ def _content_length(headers: Headers) -> int | None:
 def http_date(seconds: float) -> bytes:
     """IMF-fixdate, RFC 9110 §5.6.7."""
     return formatdate(seconds, usegmt=True).encode()
-

@@ -20,6 +20,7 @@ from gateway.core.secret import Secret
 from gateway.policy.load import PolicyError, PolicyErrors, read_source
 from gateway.server.admin import Admin
 from gateway.server.connection import Listener
+from gateway.server.errors import render
 from gateway.server.supervisor import Supervisor, WorkerFailed
 from gateway.server.worker import Worker, connection_limits
 from gateway.settings import Settings
@@ -72,7 +73,7 @@ async def _started(
     try:
         source = read_source(settings.policies)
         if settings.workers == 1:
-            worker = Worker(Gateway(settings.policies, environ, log, SystemClock(), Metrics()), settings, log)
+            worker = Worker(Gateway(settings.policies, environ, log, SystemClock(), Metrics(), render), settings, log)
             await worker.start(source, sock)
             return worker
         fleet = Supervisor(settings, environ, sock, log)

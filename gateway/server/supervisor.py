@@ -200,5 +200,3 @@ class Child:
     def kill(self) -> None:
         if self.process.returncode is None:
             self.process.kill()
-
-

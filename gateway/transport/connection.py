@@ -37,7 +37,18 @@ class HttpReply:
     """Implements `core.ports.UpstreamReply`. `framed` is False when only the close of the connection ends the body, so
     that its end does not prove that it is whole."""
 
-    __slots__ = ("_chunks", "_closed", "_connection", "_fault", "_size", "_touched", "ended", "framed", "headers", "status")
+    __slots__ = (
+        "_chunks",
+        "_closed",
+        "_connection",
+        "_fault",
+        "_size",
+        "_touched",
+        "ended",
+        "framed",
+        "headers",
+        "status",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -357,11 +368,11 @@ class Connection(asyncio.Protocol):
         if reply is None or self._answered:
             return
         status = self._parser.get_status_code()
-        if self._transfer and self._lengths or len(self._lengths) > 1:
+        if len(self._lengths) + self._transfer > 1:
             raise _Unsound("two framings")
         if status == _SWITCHING_PROTOCOLS:
             raise _Unsound("switching protocols")
-        if status < 200:  # noqa: PLR2004  # interim
+        if status < 200:  # interim
             self._interim += 1
             if self._interim > MAX_INTERIM_ANSWERS:
                 raise _Unsound("too many interim answers")

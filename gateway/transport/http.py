@@ -38,6 +38,7 @@ class Http:
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._empty: asyncio.Future[None] | None = None
 
     async def send(
         self,
@@ -68,8 +69,9 @@ class Http:
             self._sweep_timer.cancel()
         for connection in list(self._all):
             connection.abort()
-        while self._all:
-            await asyncio.sleep(0)
+        if self._all:
+            self._empty = asyncio.get_running_loop().create_future()
+            await self._empty
 
     def _head(self, method: str, target: str, headers: Headers, length: int | None, *, has_body: bool) -> bytes:
         lines = [f"{method} {target} HTTP/1.1\r\n".encode("ascii"), self._host_line]
@@ -203,6 +205,8 @@ class Http:
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if self._empty is not None and not self._all and not self._empty.done():
+            self._empty.set_result(None)
         self._wake_one()
 
     def _wake_one(self) -> None:

@@ -67,7 +67,7 @@ def refuse_odd_path(path: str) -> None:
     backslashes, parameters, control characters. Percent-encoded characters of ids stay as they are."""
     if path in _EXACT:
         return
-    if len(path) > 2048 or not _SOUND.fullmatch(path) or _HIDDEN.search(path) or _has_dots(path):  # noqa: PLR2004
+    if len(path) > 2048 or not _SOUND.fullmatch(path) or _HIDDEN.search(path) or _has_dots(path):
         raise Refusal("bad_request", "The path is not in its plain form.")
 
 

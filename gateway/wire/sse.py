@@ -56,7 +56,7 @@ def lines_of(frame: bytes) -> list[bytes]:
 
 def data_of(frame: bytes) -> bytes | None:
     """The joined data lines, each without one leading blank; None when the frame has none (a comment, say)."""
-    if frame.startswith(b"data: ") and frame.endswith(b"\n\n") and frame.count(b"\n") == 2 and b"\r" not in frame:  # noqa: PLR2004
+    if frame.startswith(b"data: ") and frame.endswith(b"\n\n") and frame.count(b"\n") == 2 and b"\r" not in frame:
         return frame[6:-2]
     data = [_value(line) for line in lines_of(frame) if line.startswith(b"data:") or line == b"data"]
     return b"\n".join(data) if data else None

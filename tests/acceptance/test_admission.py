@@ -16,7 +16,9 @@ ENDPOINTS = {
 }
 
 
-@pytest.mark.parametrize("target", [*ENDPOINTS, "/v1/models", "/v1/models/m", "/v1/responses/r", "/v1/files", "/", "/x"])
+@pytest.mark.parametrize(
+    "target", [*ENDPOINTS, "/v1/models", "/v1/models/m", "/v1/responses/r", "/v1/files", "/", "/x"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_no_path_answers_without_a_key(gateway, provider, method, target):
     """AUTH-01, ADM-01"""
@@ -27,7 +29,17 @@ async def test_no_path_answers_without_a_key(gateway, provider, method, target):
 
 @pytest.mark.parametrize(
     "value",
-    ["", "Bearer", "Bearer ", "Bearer    ", "Basic abc", "Bearer wrong", f"Bearer {KEY[:-1]}", f"Bearer {KEY}x", "Bearer " + "k" * 9_000],
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer    ",
+        "Basic abc",
+        "Bearer wrong",
+        f"Bearer {KEY[:-1]}",
+        f"Bearer {KEY}x",
+        "Bearer " + "k" * 9_000,
+    ],
 )
 async def test_a_failed_check_is_never_anonymous(gateway, provider, value):
     """AUTH-06"""
@@ -82,7 +94,11 @@ async def test_another_method_runs_nothing(gateway, provider, method):
 async def test_the_host_header_decides_nothing(gateway, provider, hosts):
     """AUTH-02"""
     raw = await gateway.connect()
-    lines = ["POST /v1/chat/completions HTTP/1.1", *(f"Host: {host}" for host in hosts), f"Content-Length: {len(chat())}"]
+    lines = [
+        "POST /v1/chat/completions HTTP/1.1",
+        *(f"Host: {host}" for host in hosts),
+        f"Content-Length: {len(chat())}",
+    ]
     await raw.send("\r\n".join(lines).encode() + b"\r\n\r\n" + chat())
     assert (await raw.answer()).status in {400, 401}
     raw.close()
@@ -99,13 +115,16 @@ RESTRICTED = """  app:
 @pytest.fixture
 async def restricted(provider, tmp_path):
     callers = RESTRICTED.replace("{digest}", digest(KEY))
-    models = "".join(f"  {name}: {{targets: [{{provider: fake}}]}}\n" for name in ("allowed", '"family-*"', "forbidden"))
+    models = "".join(
+        f"  {name}: {{targets: [{{provider: fake}}]}}\n" for name in ("allowed", '"family-*"', "forbidden")
+    )
     async with running(policy_for(provider.base_url, callers=callers, models=models), tmp_path) as gateway:
         yield gateway
 
 
 @pytest.mark.parametrize(
-    "model", ["forbidden", "Allowed", "allowed ", " allowed", "fake/allowed", "аllowed", "allowed\u200b", "family", "Family-1"]
+    "model",
+    ["forbidden", "Allowed", "allowed ", " allowed", "fake/allowed", "аllowed", "allowed\u200b", "family", "Family-1"],
 )
 async def test_only_the_exact_allowed_model_is_served(restricted, provider, model):
     """AUTH-14"""

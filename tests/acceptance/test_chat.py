@@ -18,7 +18,9 @@ async def test_a_call_is_answered_with_the_providers_bytes(gateway, provider):
 
 async def test_the_provider_gets_the_callers_bytes_and_its_own_key(gateway, provider):
     """JSON-02, SSRF-09"""
-    body = b'{ "model":"m","big":12345678901234567890123,"neg":-9999.0,"messages":[{"role":"user","content":"\\u00e9"}] }'
+    body = (
+        b'{ "model":"m","big":12345678901234567890123,"neg":-9999.0,"messages":[{"role":"user","content":"\\u00e9"}] }'
+    )
     await gateway.ask(body=body, key=KEY, headers=(("Cookie", "a=b"), ("User-Agent", "app"), ("X-Tenant", "t")))
     (call,) = provider.calls
     assert call.body == body

@@ -15,7 +15,12 @@ BODY = chat()
 
 
 def head(*lines: str) -> bytes:
-    first = ["POST /v1/chat/completions HTTP/1.1", "Host: g", f"Authorization: Bearer {KEY}", "Content-Type: application/json"]
+    first = [
+        "POST /v1/chat/completions HTTP/1.1",
+        "Host: g",
+        f"Authorization: Bearer {KEY}",
+        "Content-Type: application/json",
+    ]
     return "\r\n".join([*first, *lines]).encode("latin-1") + b"\r\n\r\n"
 
 
@@ -267,7 +272,12 @@ async def test_pipelined_requests_are_each_authenticated_and_answered_in_order(g
 async def test_an_upgrade_is_refused(gateway, provider, upgrade):
     """HTTP-19"""
     raw = await gateway.connect()
-    headers = (("Connection", "Upgrade"), ("Upgrade", upgrade), ("Sec-WebSocket-Key", "x"), ("Sec-WebSocket-Version", "13"))
+    headers = (
+        ("Connection", "Upgrade"),
+        ("Upgrade", upgrade),
+        ("Sec-WebSocket-Key", "x"),
+        ("Sec-WebSocket-Version", "13"),
+    )
     await raw.send(raw.request("GET", "/v1/realtime?model=m", key=KEY, headers=headers) + b"smuggled")
     assert (await raw.answer()).status in {400, 404}
     raw.close()

@@ -63,7 +63,7 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 
 @cache
-def private_key(algorithm: str, number: int = 0) -> PrivateKey:  # noqa: ARG001 - the number tells keys apart
+def private_key(algorithm: str, number: int = 0) -> PrivateKey:
     if algorithm[:2] in {"RS", "PS"}:
         return rsa.generate_private_key(65537, 2048)
     if algorithm == "EdDSA":
@@ -108,7 +108,7 @@ def key_set(*jwks: object) -> bytes:
     return json.dumps({"keys": jwks}).encode()
 
 
-def issuer_row(  # noqa: PLR0913 - mirrors the row
+def issuer_row(
     *,
     issuer: str = ISSUER,
     jwks_file: Path | None = None,

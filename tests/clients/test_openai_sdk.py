@@ -21,7 +21,10 @@ async def provider():
 async def client(provider, tmp_path):
     rest = "passthrough:\n  files: {path: /v1/files, methods: [POST, GET], provider: fake}\n"
     policy = policy_for(provider.base_url, provider=DEMO, models=MODELS, rest=rest)
-    async with running(policy, tmp_path) as gateway, openai.AsyncOpenAI(base_url=gateway.base_url, api_key=KEY) as client:
+    async with (
+        running(policy, tmp_path) as gateway,
+        openai.AsyncOpenAI(base_url=gateway.base_url, api_key=KEY) as client,
+    ):
         yield client
 
 

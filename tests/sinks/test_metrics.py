@@ -5,7 +5,9 @@ from gateway.sinks.metrics import MAX_SERIES, Metrics, merged
 
 
 def settled(**facts):
-    record = Record(call_id="req_1", started_at=0.0, started=0.0, endpoint="chat", provider="p", status=200, outcome="ok")
+    record = Record(
+        call_id="req_1", started_at=0.0, started=0.0, endpoint="chat", provider="p", status=200, outcome="ok"
+    )
     for name, value in facts.items():
         setattr(record, name, value)
     return record

@@ -29,7 +29,9 @@ class Received:
 Script = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
 
 
-def plain(body: bytes, status: int = 200, headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)):
+def plain(
+    body: bytes, status: int = 200, headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
+):
     """A whole answer."""
     head = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"HTTP/1.1 {status} X\r\n{head}content-length: {len(body)}\r\n\r\n".encode() + body

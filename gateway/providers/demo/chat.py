@@ -26,7 +26,12 @@ class Said:
 def answer(request: dict[str, Any], said: Said, made_at: int, id_: str) -> dict[str, Any]:
     """A chat.completion object."""
     choices = [
-        {"index": index, "message": _message(said, id_), "logprobs": _logprobs(request, said.content), "finish_reason": said.finish_reason}
+        {
+            "index": index,
+            "message": _message(said, id_),
+            "logprobs": _logprobs(request, said.content),
+            "finish_reason": said.finish_reason,
+        }
         for index in range(_count(request))
     ]
     return {**_head(request, made_at, id_, "chat.completion"), "choices": choices, "usage": usage(request, said)}
@@ -50,7 +55,11 @@ def say(request: dict[str, Any]) -> Said:
     messages = [message for message in request.get("messages", []) if isinstance(message, dict)]
     function = _function_to_call(request, messages)
     if function is not None:
-        return Said("", ((function["name"], _json(text.example(function.get("parameters") or {"type": "object"}))),), "tool_calls")
+        return Said(
+            "",
+            ((function["name"], _json(text.example(function.get("parameters") or {"type": "object"}))),),
+            "tool_calls",
+        )
     content, reason = text.limited(_content(request, messages), _max_tokens(request), _stops(request))
     return Said(content, (), reason)
 
@@ -71,7 +80,9 @@ def completion(request: dict[str, Any], made_at: int, id_: str) -> tuple[dict[st
     """(a text_completion object, the objects of its stream)."""
     prompt = request.get("prompt") or ""
     prompt = prompt if isinstance(prompt, str) else " ".join(str(part) for part in prompt if isinstance(part, str))
-    said, reason = text.limited(f" {prompt[:200]} (the demo model goes on here)", request.get("max_tokens"), _stops(request))
+    said, reason = text.limited(
+        f" {prompt[:200]} (the demo model goes on here)", request.get("max_tokens"), _stops(request)
+    )
     head = {"id": id_, "object": "text_completion", "created": made_at, "model": request.get("model", "demo")}
     counts = {"prompt_tokens": text.count_tokens(prompt), "completion_tokens": text.count_tokens(said)}
     counts["total_tokens"] = sum(counts.values())
@@ -111,7 +122,7 @@ def _function_to_call(request: dict[str, Any], messages: list[dict[str, Any]]) -
 
 
 def _is_asked_for(name: str, said: str) -> bool:
-    words = [word for word in name.lower().replace("-", "_").split("_") if len(word) > 3]  # noqa: PLR2004
+    words = [word for word in name.lower().replace("-", "_").split("_") if len(word) > 3]
     return name.lower() in said or any(word in said for word in words)
 
 
@@ -123,7 +134,12 @@ def _deltas(said: Said, id_: str) -> Iterator[dict[str, Any]]:
         return
     yield {"role": "assistant", "content": None}
     for index, (name, given) in enumerate(said.calls):
-        call = {"index": index, "id": _call_id(id_, index), "type": "function", "function": {"name": name, "arguments": ""}}
+        call = {
+            "index": index,
+            "id": _call_id(id_, index),
+            "type": "function",
+            "function": {"name": name, "arguments": ""},
+        }
         yield {"tool_calls": [call]}
         for start in range(0, len(given), 8):
             yield {"tool_calls": [{"index": index, "function": {"arguments": given[start : start + 8]}}]}
@@ -157,7 +173,10 @@ def _choice(index: int, delta: dict[str, Any], finish: str | None) -> dict[str, 
 def _logprobs(request: dict[str, Any], content: str) -> dict[str, Any] | None:
     if not request.get("logprobs"):
         return None
-    tokens = [{"token": piece, "logprob": -0.1, "bytes": list(piece.encode()), "top_logprobs": []} for piece in text.pieces(content)]
+    tokens = [
+        {"token": piece, "logprob": -0.1, "bytes": list(piece.encode()), "top_logprobs": []}
+        for piece in text.pieces(content)
+    ]
     return {"content": tokens, "refusal": None}
 
 

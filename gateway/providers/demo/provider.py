@@ -150,7 +150,9 @@ class Demo:
         return DemoReply(status, headers, [body], 0.0)
 
     def _error(self, status: int, message: str, code: str | None) -> DemoReply:
-        return self._json({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}, status)
+        return self._json(
+            {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}, status
+        )
 
     def _events(self, frames: Iterable[bytes]) -> DemoReply:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), *self._headers()]

@@ -127,11 +127,16 @@ def _message_events(item: dict[str, Any], index: int) -> list[dict[str, Any]]:
     at = {"item_id": item["id"], "output_index": index, "content_index": 0}
     empty_part = {**part, "text": ""}
     steps: list[dict[str, Any]] = [
-        {"type": "response.output_item.added", "output_index": index, "item": {**item, "status": "in_progress", "content": []}},
+        {
+            "type": "response.output_item.added",
+            "output_index": index,
+            "item": {**item, "status": "in_progress", "content": []},
+        },
         {"type": "response.content_part.added", **at, "part": empty_part},
     ]
     steps += [
-        {"type": "response.output_text.delta", **at, "delta": piece, "logprobs": []} for piece in text.pieces(part["text"])
+        {"type": "response.output_text.delta", **at, "delta": piece, "logprobs": []}
+        for piece in text.pieces(part["text"])
     ]
     steps += [
         {"type": "response.output_text.done", **at, "text": part["text"], "logprobs": []},
@@ -145,7 +150,11 @@ def _call_events(item: dict[str, Any], index: int) -> list[dict[str, Any]]:
     at = {"item_id": item["id"], "output_index": index}
     given = item["arguments"]
     steps: list[dict[str, Any]] = [
-        {"type": "response.output_item.added", "output_index": index, "item": {**item, "status": "in_progress", "arguments": ""}}
+        {
+            "type": "response.output_item.added",
+            "output_index": index,
+            "item": {**item, "status": "in_progress", "arguments": ""},
+        }
     ]
     steps += [
         {"type": "response.function_call_arguments.delta", **at, "delta": given[start : start + 8]}

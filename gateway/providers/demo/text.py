@@ -34,7 +34,11 @@ def text_of(content: Any) -> str:
 
 def images_in(content: Any) -> int:
     kinds = {"image_url", "input_image"}
-    return sum(isinstance(part, dict) and part.get("type") in kinds for part in content) if isinstance(content, list) else 0
+    return (
+        sum(isinstance(part, dict) and part.get("type") in kinds for part in content)
+        if isinstance(content, list)
+        else 0
+    )
 
 
 def reply_to(messages: list[dict[str, Any]]) -> str:
@@ -78,11 +82,11 @@ def _of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
     kind = kind[0] if isinstance(kind, list) and kind else kind
     if kind == "object":
         properties = schema.get("properties", {})
-        names = list(properties) if depth < 8 else list(schema.get("required", []))  # noqa: PLR2004
-        return {name: example(properties.get(name, {}), root, depth + 1) for name in names if depth < 32}  # noqa: PLR2004
+        names = list(properties) if depth < 8 else list(schema.get("required", []))
+        return {name: example(properties.get(name, {}), root, depth + 1) for name in names if depth < 32}
     if kind == "array":
         count = max(1, int(schema.get("minItems", 1)))
-        return [example(schema.get("items", {}), root, depth + 1) for _ in range(min(count, 64))] if depth < 32 else []  # noqa: PLR2004
+        return [example(schema.get("items", {}), root, depth + 1) for _ in range(min(count, 64))] if depth < 32 else []
     plain = {"integer": int(schema.get("minimum", 1)), "number": float(schema.get("minimum", 1.0)), "boolean": True}
     return None if kind == "null" else plain.get(str(kind), "example")
 
