@@ -23,9 +23,13 @@ run: install ## serve on 127.0.0.1:8080 with the starter policies
 test: install ## run all tests
 	$(BIN)/python -m pytest -q
 
-check: install ## lint, types, layers, dead code
-	$(BIN)/ruff check gateway
+check: install ## lint, types, layers, dead code, locks
+	$(BIN)/ruff check gateway tests
+	$(BIN)/ruff format --check gateway tests
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+	@! grep -nE 'https?://' requirements/*.txt || (echo "lock files must not name a registry" && exit 1)
 
 lock: ## write the hash-locked requirements anew (needs uv)
 	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q pyproject.toml requirements/build.in -o requirements/run.txt

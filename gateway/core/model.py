@@ -65,7 +65,7 @@ class Timeouts:
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Connections to one provider from one process. A call waits at most `max_wait_s` for a free one; a connection is
-    closed after `max_idle_s` without use, and not used again once it is `max_age_s` old (so that DNS changes arrive)."""
+    closed after `max_idle_s` without use, and not used again once it is `max_age_s` old (so that DNS changes show)."""
 
     max_connections: int = 1000
     max_idle_s: float = 15.0

@@ -122,9 +122,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answered", "_due", "_due_kind", "_header_bytes", "_interim", "_keep", "_lengths", "_loop", "_on_free",
-        "_on_lost", "_parser", "_paused", "_reading_paused", "_reply", "_sending", "_surplus", "_timeouts", "_timer", "_timer_at",
-        "_total_due", "_transfer", "_transport", "_waiter", "_write_waiter", "bodyless", "born_at", "freed_at", "lost",
-        "received", "used",
+        "_on_lost", "_parser", "_paused", "_reading_paused", "_reply", "_sending", "_surplus", "_timeouts",
+        "_timer", "_timer_at", "_total_due", "_transfer", "_transport", "_waiter", "_write_waiter", "bodyless",
+        "born_at", "freed_at", "lost", "received", "used",
     )  # fmt: skip
 
     def __init__(

@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class TlsContext:
-    """The current context. A set of files that cannot be loaded leaves the previous context in place, with a warning."""
+    """The current context. Files that cannot be loaded leave the previous context in place, with a warning."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls

@@ -12,8 +12,8 @@ from gateway.wire.edit import set_member
 
 MAX_TOKENS = 10**12
 
-# Fields by which callers of other gateways or SDK wrappers choose the upstream, or smuggle fields past a check. Refused,
-# not ignored: an app that sends one believes that it works.
+# Fields by which callers of other gateways or SDK wrappers choose the upstream, or smuggle fields past a check.
+# Refused, not ignored: an app that sends one believes that it works.
 REFUSED_FIELDS = frozenset(
     {"api_base", "base_url", "api_key", "api_version", "api_type", "custom_llm_provider", "custom_host", "organization"}
     | {"extra_headers", "extra_body", "extra_query", "litellm_params", "azure_endpoint", "aws_access_key_id", "headers"}
