@@ -171,8 +171,11 @@ class Listener(web.Server):
         return self._date[1]
 
     def drain(self) -> None:
-        """From now on every answer closes its connection, and idle connections are closed."""
+        """From now on every answer closes its connection."""
         self.draining = True
+
+    def close_idle(self) -> None:
+        """Closes the connections on which nothing runs."""
         for connection in list(self._connections):
             if connection._waiter is not None:
                 connection.force_close()

@@ -65,8 +65,8 @@ class Worker:
         await asyncio.sleep(delay_s)
         assert self._server is not None
         self._server.close()
+        self._listener.close_idle()
         cut = await self._gateway.tasks.drain(grace_s)
-        self._listener.drain()
         await self._listener.shutdown(0.5)
         await self._gateway.close()
         self._log.info("stopped", cut=cut)
