@@ -14,7 +14,7 @@ from gateway.core.model import Caller, Names, Pool, Provider, Timeouts, Tls
 from gateway.core.secret import Secret
 from gateway.policy import schema
 from gateway.policy.compile import Limits, ModelTable, Passthrough, PolicySet, TargetRule
-from gateway.policy.problems import Problem
+from gateway.policy.problems import Problem, dotted
 from gateway.policy.suggest import suggestion
 
 Where = Callable[..., tuple[str, int]]
@@ -71,8 +71,7 @@ class Builder:
 
     def _problem(self, path: tuple[str | int, ...], message: str) -> None:
         file, line = self._where(*path)
-        shown = ".".join(str(part) for part in path)
-        self.problems.append(Problem(file, line, f"{shown}: {message}"))
+        self.problems.append(Problem(file, line, f"{dotted(path)}: {message}"))
 
     # -- providers
 

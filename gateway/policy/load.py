@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.policy import nodes
 from gateway.policy.build import Builder
 from gateway.policy.compile import PolicySet
-from gateway.policy.problems import PolicyError, PolicyErrors, Problem
+from gateway.policy.problems import PolicyError, PolicyErrors, Problem, dotted
 from gateway.policy.schema import PolicyDocument
 from gateway.policy.suggest import suggestion
 
@@ -158,15 +158,8 @@ class _Merged:
     def _schema_problem(self, detail: Any) -> Problem:
         path = tuple(part for part in detail["loc"] if part != "[key]")
         file, line = self.where(*path)
-        shown = _dotted(path)
+        shown = dotted(path)
         return Problem(file, line, f"{shown}: {_reworded(detail, path)}")
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def _reworded(detail: Any, path: tuple[str | int, ...]) -> str:

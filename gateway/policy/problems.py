@@ -27,3 +27,11 @@ class PolicyErrors(Exception):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.message))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    """``("models", "a", "targets", 0)`` as ``models.a.targets[0]``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

@@ -182,8 +182,8 @@ async def test_no_secret_and_no_content_reaches_the_log_the_metrics_or_an_error(
         provider.says(STREAM_HEAD, chunk(delta("answer-canary-2", "stop") + DONE), LAST_CHUNK)
         headers = (("User-Agent", "header-canary-3"), ("X-Client-Request-Id", "header-canary-3"))
         await gateway.ask(body=chat("prompt-canary-1", stream=True), key=KEY, headers=headers)
-        for body in (chat("prompt-canary-1", n=0), chat("prompt-canary-1")[:-1], b"prompt-canary-1"):
-            shown.append((await gateway.ask(body=body, key=KEY)).body)
+        unsound = (chat("prompt-canary-1", n=0), chat("prompt-canary-1")[:-1], b"prompt-canary-1")
+        shown += [(await gateway.ask(body=body, key=KEY)).body for body in unsound]
         provider.says(b"HTTP/1.1 401 X\r\ncontent-length: 29\r\n\r\n" + PROVIDER_KEY.encode())
         shown.append((await gateway.ask(body=chat("prompt-canary-1"), key=KEY)).body)
         shown.append((await gateway.ask(target=f"/v1/x?key={KEY}", body=b"", key="wrong")).body)

@@ -1,0 +1,55 @@
+"""Changes of the policy files are noticed, however they are made."""
+
+import os
+
+from gateway.policy.watch import Watcher
+
+
+def test_nothing_changed_is_nothing(tmp_path):
+    (tmp_path / "a.yaml").write_text("models: {}\n")
+    watcher = Watcher(tmp_path)
+    assert watcher.changed() is None
+    os.utime(tmp_path / "a.yaml", (1, 1))
+    assert watcher.changed() is None
+
+
+def test_a_file_written_in_place_is_noticed_once(tmp_path):
+    (tmp_path / "a.yaml").write_text("models: {}\n")
+    watcher = Watcher(tmp_path)
+    (tmp_path / "a.yaml").write_text("callers: {}\n")
+    assert watcher.changed() == (("a.yaml", b"callers: {}\n"),)
+    assert watcher.changed() is None
+
+
+def test_an_atomic_rename_is_noticed(tmp_path):
+    (tmp_path / "a.yaml").write_text("models: {}\n")
+    watcher = Watcher(tmp_path)
+    (tmp_path / "new").write_text("limits: {}\n")
+    (tmp_path / "new").rename(tmp_path / "a.yaml")
+    assert watcher.changed() == (("a.yaml", b"limits: {}\n"),)
+
+
+def test_the_symlink_swap_of_kubernetes_is_noticed_as_one_change(tmp_path):
+    """OPS-10: two files that change together are read together."""
+    for version in ("v1", "v2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "a.yaml").write_text(f"# {version}\n")
+        (tmp_path / version / "b.yaml").write_text(f"# {version}\n")
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    (mounted / "..data").symlink_to(tmp_path / "v1")
+    for name in ("a.yaml", "b.yaml"):
+        (mounted / name).symlink_to(f"..data/{name}")
+    watcher = Watcher(mounted)
+    (mounted / "..new").symlink_to(tmp_path / "v2")
+    (mounted / "..new").rename(mounted / "..data")
+    assert watcher.changed() == (("a.yaml", b"# v2\n"), ("b.yaml", b"# v2\n"))
+
+
+def test_a_file_that_comes_or_goes_is_noticed(tmp_path):
+    (tmp_path / "a.yaml").write_text("models: {}\n")
+    watcher = Watcher(tmp_path)
+    (tmp_path / "b.yaml").write_text("limits: {}\n")
+    assert len(watcher.changed() or ()) == 2
+    (tmp_path / "b.yaml").unlink()
+    assert len(watcher.changed() or ()) == 1
