@@ -6,11 +6,6 @@ function init(args)
   file:close()
   wrk.headers["authorization"] = "Bearer " .. args[1]
   wrk.headers["content-type"] = "application/json"
-  prepared = wrk.format()
-end
-
-function request()
-  return prepared
 end
 
 function done(summary, latency)

@@ -20,7 +20,7 @@ _TURNS = [
     {"role": "system", "content": "You answer questions about sales reports. " + _SENTENCE * 3},
     {"role": "user", "content": "Which region grew? " + _SENTENCE * 3},
     {"role": "assistant", "content": "The north grew. " + _SENTENCE},
-    {"role": "user", "content": "And which one had the fewest returns? " + _SENTENCE * 4},
+    {"role": "user", "content": "And which one had the fewest returns? " + _SENTENCE * 5},
 ]
 
 

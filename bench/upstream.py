@@ -10,6 +10,7 @@ import asyncio
 import re
 import sys
 import time
+from typing import cast
 
 import orjson
 import uvloop
@@ -36,8 +37,7 @@ class Upstream(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
