@@ -44,6 +44,8 @@ class HttpReply:
         "_fault",
         "_size",
         "_touched",
+        "_waiter",
+        "answered",
         "ended",
         "framed",
         "headers",
@@ -57,9 +59,11 @@ class HttpReply:
         self._fault: UpstreamFault | None = None
         self._touched = False
         self._closed = False
+        self._waiter: asyncio.Future[None] | None = None
         self.status = 0
         self.headers: Headers = []
         self.framed = True
+        self.answered = False
         self.ended = False
 
     async def read(self) -> bytes:
@@ -69,7 +73,7 @@ class HttpReply:
                 raise self._fault
             if self.ended or self._closed:
                 return b""
-            await self._connection.wait(self)
+            await self._connection.more(self)
         return self._take()
 
     def complete(self) -> bytes | None:
@@ -99,6 +103,23 @@ class HttpReply:
         if not self.ended and self._fault is None:
             self._fault = fault
 
+    async def news(self) -> None:
+        """Returns when something has been fed. The state that is waited for stands in the reply and not in its
+        connection: that may already serve the next exchange when the one who waits here comes to run."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    @property
+    def waiting(self) -> bool:
+        return self._waiter is not None
+
     @property
     def fault(self) -> UpstreamFault | None:
         return self._fault
@@ -121,9 +142,9 @@ class Connection(asyncio.Protocol):
     (`reusable`), `on_lost(connection)` when it is gone."""
 
     __slots__ = (
-        "_answered", "_due", "_due_kind", "_header_bytes", "_interim", "_keep", "_lengths", "_loop", "_on_free",
+        "_due", "_due_kind", "_header_bytes", "_interim", "_keep", "_lengths", "_loop", "_on_free",
         "_on_lost", "_parser", "_paused", "_reading_paused", "_reply", "_sending", "_surplus", "_timeouts",
-        "_timer", "_timer_at", "_total_due", "_transfer", "_transport", "_waiter", "_write_waiter", "bodyless",
+        "_timer", "_timer_at", "_total_due", "_transfer", "_transport", "_write_waiter", "bodyless",
         "born_at", "freed_at", "lost", "received", "used",
     )  # fmt: skip
 
@@ -137,7 +158,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
         self._reply: HttpReply | None = None
-        self._waiter: asyncio.Future[None] | None = None
         self._write_waiter: asyncio.Future[None] | None = None
         self._paused = False
         self._reading_paused = False
@@ -145,7 +165,6 @@ class Connection(asyncio.Protocol):
         self._timer_at = 0.0
         self._due = self._total_due = 0.0
         self._due_kind: FaultKind = FIRST_BYTE_TIMEOUT
-        self._answered = False
         self._keep = False
         self._surplus = False
         self._sending = False
@@ -166,7 +185,7 @@ class Connection(asyncio.Protocol):
         `sent` the connection cannot be used again."""
         reply = self._reply = HttpReply(self)
         self._parser = httptools.HttpResponseParser(self)
-        self._answered = self._keep = self._surplus = self._transfer = False
+        self._keep = self._surplus = self._transfer = False
         self._interim = self._header_bytes = 0
         self._lengths = []
         self.received = False
@@ -193,17 +212,15 @@ class Connection(asyncio.Protocol):
     async def head(self, reply: HttpReply) -> None:
         """Returns when the status and the headers are there."""
         self._expect(self._timeouts.first_byte_s, FIRST_BYTE_TIMEOUT)
-        while not self._answered:
+        while not reply.answered:
             if reply.fault is not None:
                 raise reply.fault
-            await self._wait()
+            await reply.news()
 
-    async def wait(self, reply: HttpReply) -> None:
-        """Returns when there is news for `reply`."""
-        if self._reply is not reply:
-            return
+    async def more(self, reply: HttpReply) -> None:
+        """Returns when there is news for `reply`, within the time between two reads."""
         self._expect(self._timeouts.idle_s, IDLE_TIMEOUT)
-        await self._wait()
+        await reply.news()
 
     def resume(self, reply: HttpReply) -> None:
         if self._reading_paused and self._reply is reply and self._transport is not None:
@@ -214,7 +231,6 @@ class Connection(asyncio.Protocol):
         """The rest of the answer is not wanted: a short one is read to its end, so that the connection can be kept."""
         if self._reply is not reply:
             return
-        self._keep = self._keep and self._answered
         self.resume(reply)
         self._loop.call_later(DRAIN_S, self._abort_if_still, reply)
 
@@ -226,26 +242,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    @property
-    def answered(self) -> bool:
-        return self._answered
-
     def reusable(self) -> bool:
         return not self.lost and self._keep and not self._surplus and not self._sending and self._reply is None
 
     # -- waiting, with one timer that is set anew only when it would fire too late
-
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     def _expect(self, seconds: float, kind: FaultKind) -> None:
         due = self._loop.time() + seconds
@@ -263,7 +263,8 @@ class Connection(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._timer = None
-        if self._waiter is None and self._write_waiter is None:
+        awaited = self._write_waiter is not None or (self._reply is not None and self._reply.waiting)
+        if not awaited:
             return
         if self._loop.time() < self._due:
             self._arm(self._due)
@@ -295,10 +296,11 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(UpstreamFault(BAD_FRAMING, type(error).__name__))
             return
-        self._wake()
         reply = self._reply
-        if reply is not None and reply.ended:
-            self._free()
+        if reply is not None:  # a callback may have ended the exchange
+            reply.wake()
+            if reply.ended:
+                self._free()
 
     def eof_received(self) -> bool:
         return False
@@ -311,23 +313,23 @@ class Connection(asyncio.Protocol):
         reply = self._reply
         if reply is not None:
             self._end_at_close(reply, exc)
+            reply.wake()
             self._reply = None
         self.resume_writing()
-        self._wake()
         self._on_lost(self)
 
     def _end_at_close(self, reply: HttpReply, exc: BaseException | None) -> None:
         """A body that names no length ends with its connection, if that ended in order."""
-        if self._answered and not reply.framed and exc is None and reply.fault is None:
+        if reply.answered and not reply.framed and exc is None and reply.fault is None:
             reply.ended = True
         else:
             reply.fail(UpstreamFault(CLOSED, "reset" if exc is not None else "closed early"))
 
     def _fail(self, fault: UpstreamFault) -> None:
+        self._keep = False
         if self._reply is not None:
             self._reply.fail(fault)
-        self._keep = False
-        self._wake()
+            self._reply.wake()
         self.abort()
 
     def _free(self) -> None:
@@ -340,16 +342,16 @@ class Connection(asyncio.Protocol):
     # -- llhttp's callbacks
 
     def on_message_begin(self) -> None:
-        if self._answered:
+        reply = self._reply
+        if reply is None or reply.answered:
             self._surplus = True
             return
         self._lengths = []
         self._transfer = False
-        if self._reply is not None:
-            self._reply.headers = []
+        reply.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._answered or self._reply is None:
+        if self._reply is None or self._reply.answered:
             return
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > MAX_HEAD_BYTES:
@@ -365,7 +367,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         reply = self._reply
-        if reply is None or self._answered:
+        if reply is None or reply.answered:
             return
         status = self._parser.get_status_code()
         if len(self._lengths) + self._transfer > 1:
@@ -380,7 +382,7 @@ class Connection(asyncio.Protocol):
         reply.status = status
         reply.framed = bool(self._transfer or self._lengths) or status in _BODYLESS or self.bodyless
         self._keep = bool(self._parser.should_keep_alive()) and reply.framed and not self.bodyless
-        self._answered = True
+        reply.answered = True
         if self.bodyless:
             reply.ended = True
 
@@ -397,7 +399,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        if self._answered and self._reply is not None:
+        if self._reply is not None and self._reply.answered:
             self._reply.ended = True
 
 

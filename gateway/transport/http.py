@@ -95,7 +95,7 @@ class Http:
                 connection.write(head + body)
             else:
                 connection.write(head)
-                await _upload(connection, body, chunked=length is None)
+                await _upload(connection, reply, body, chunked=length is None)
             await connection.head(reply)
         except BaseException:
             connection.abort()
@@ -226,10 +226,12 @@ class Http:
         self._sweep_timer = loop.call_later(self._pool.max_idle_s, self._sweep) if self._idle else None
 
 
-async def _upload(connection: Connection, body: AsyncIterator[bytes], *, chunked: bool) -> None:
+async def _upload(
+    connection: Connection, reply: HttpReply, body: AsyncIterator[bytes], *, chunked: bool
+) -> None:
     """Sends the body as it comes; stops when the provider has already answered."""
     async for data in body:
-        if connection.answered or connection.lost:
+        if reply.answered or connection.lost:
             return
         connection.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
         await connection.drained()

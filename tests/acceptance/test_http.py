@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import time
 import zlib
 
@@ -308,3 +309,24 @@ async def test_the_answer_to_a_stream_that_fails_at_once_is_a_status(gateway, pr
     provider.script = script
     answer = await gateway.ask(body=chat(stream=True), key=KEY)
     assert (answer.status, answer.code) == (502, "upstream_closed")
+
+
+async def test_each_of_many_concurrent_callers_gets_its_own_answer_on_shared_connections(gateway, provider):
+    """HTTP-14, SSRF-10: a connection that is free again may be taken before the former owner has run."""
+
+    async def echo(call, writer):
+        writer.write(plain(json.dumps({"echo": call.json()["messages"][0]["content"]}).encode()))
+        await writer.drain()
+
+    provider.script = echo
+
+    async def caller(number: int) -> None:
+        raw = await gateway.connect()
+        for turn in range(20):
+            text = f"caller {number} turn {turn}"
+            assert (await raw.ask(body=chat(text), key=KEY)).json() == {"echo": text}
+        raw.close()
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(caller(number) for number in range(40)))
+    assert provider.connections <= 40
