@@ -226,9 +226,7 @@ class Http:
         self._sweep_timer = loop.call_later(self._pool.max_idle_s, self._sweep) if self._idle else None
 
 
-async def _upload(
-    connection: Connection, reply: HttpReply, body: AsyncIterator[bytes], *, chunked: bool
-) -> None:
+async def _upload(connection: Connection, reply: HttpReply, body: AsyncIterator[bytes], *, chunked: bool) -> None:
     """Sends the body as it comes; stops when the provider has already answered."""
     async for data in body:
         if reply.answered or connection.lost:
