@@ -156,11 +156,13 @@ class Record:
     """What happened to one call, append-only; settled exactly once. Holds no content and no secret.
 
     `*_at` are wall-clock seconds, `*_s` durations in seconds from the start of the call, None where it never happened.
+    `started` and `marked` (the end of the last phase) are readings of the monotonic clock.
     """
 
     call_id: str
     started_at: float
     started: float
+    marked: float
     method: str = ""
     path: str = ""
     endpoint: str = ""

@@ -18,12 +18,16 @@ class Tasks:
         self._idle = asyncio.Event()
         self._idle.set()
         self.cutting = False
+        # Kept, as finding it costs a system call a time (CPython 3.11 compares the process id).
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def enter(self) -> asyncio.Task[Any]:
-        task = asyncio.current_task()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._calls.add(task)
         self._idle.clear()

@@ -20,14 +20,14 @@ from gateway.core.clock import SystemClock
 from gateway.policy.load import PolicyErrors
 from gateway.server.control import Channel, snapshot_to_json, source_from_json
 from gateway.server.errors import render
-from gateway.server.worker import Worker
+from gateway.server.worker import Worker, settle_memory
 from gateway.settings import Settings, read_settings
-from gateway.sinks.log import StandardLog, make_log
+from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
 
 
-async def _run(settings: Settings, listen: socket.socket, control: socket.socket) -> None:
-    log = make_log(settings.log_format, settings.log_level).bind(worker=os.getpid())
+async def _run(settings: Settings, lines: Lines, listen: socket.socket, control: socket.socket) -> None:
+    log = make_log(settings.log_format, settings.log_level, lines=lines).bind(worker=os.getpid())
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
     gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics(), render)
     worker = Worker(gateway, settings, log)
@@ -62,13 +62,16 @@ async def _answer(message: dict[str, Any], gateway: Gateway, worker: Worker, lis
         await worker.start(source, listen)
     except PolicyErrors as problems:
         return {"ok": False, "error": str(problems)}
+    settle_memory()
     return {"ok": True, "error": ""}
 
 
 def main() -> int:
     listen, control = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(read_settings(os.environ), listen, control))
+        lines = Lines(sys.stderr.buffer)
+        with lines.gathered(runner.get_loop()):
+            runner.run(_run(read_settings(os.environ), lines, listen, control))
     return 0
 
 

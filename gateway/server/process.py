@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping
 
 import orjson
@@ -22,9 +23,9 @@ from gateway.server.admin import Admin
 from gateway.server.connection import Listener
 from gateway.server.errors import render
 from gateway.server.supervisor import Supervisor, WorkerFailed
-from gateway.server.worker import Worker, connection_limits
+from gateway.server.worker import Worker, connection_limits, settle_memory
 from gateway.settings import Settings
-from gateway.sinks.log import StandardLog, make_log
+from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
 
 Announce = Callable[[str], None] | None
@@ -39,9 +40,10 @@ def run_gateway(settings: Settings, environ: Mapping[str, str], announce: Announ
     token = admin_token(settings)
     sock = bound_socket(settings.host, settings.port)
     admin_sock = bound_socket(settings.admin_host, settings.admin_port)
-    log = make_log(settings.log_format, settings.log_level)
+    lines = Lines(sys.stderr.buffer)
+    log = make_log(settings.log_format, settings.log_level, lines=lines)
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, lines.gathered(runner.get_loop()):
         return runner.run(_serve(settings, environ, token, sock, admin_sock, log, announce))
 
 
@@ -75,6 +77,7 @@ async def _started(
         if settings.workers == 1:
             worker = Worker(Gateway(settings.policies, environ, log, SystemClock(), Metrics(), render), settings, log)
             await worker.start(source, sock)
+            settle_memory()
             return worker
         fleet = Supervisor(settings, environ, sock, log)
         await fleet.start(source)

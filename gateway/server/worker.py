@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 
 from structlog.typing import FilteringBoundLogger
@@ -25,6 +26,14 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         idle_timeout_s=settings.idle_timeout_s,
         write_timeout_s=settings.write_timeout_s,
     )
+
+
+def settle_memory() -> None:
+    """What exists once the gateway serves lives as long as it: the collector need not look at it again. Calls make few
+    cycles, so it may also come less often; both show in the slowest calls."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 class Worker:

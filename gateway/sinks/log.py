@@ -6,10 +6,14 @@ what a caller chose (path, model) is cut to a bounded length.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
-from datetime import UTC, datetime
-from typing import Any, TextIO
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TextIO
 
 import orjson
 import structlog
@@ -21,27 +25,83 @@ MAX_TEXT = 256
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def _timestamp(_: object, __: str, event: EventDict) -> EventDict:
-    event["time"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return event
+class _Timestamp:
+    """RFC 3339 in UTC with milliseconds. Most lines share their second with the line before."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        event["time"] = f"{self._text}.{int((now - second) * 1000):03d}Z"
+        return event
+
+
+class Lines:
+    """A binary stream whose lines of one turn of the event loop leave in one system call.
+
+    Outside of `gathered` and in other threads each line leaves at once. Nothing waits longer than its turn.
+    """
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._pending: list[bytes] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._due = False
+
+    def write(self, line: bytes) -> None:
+        self._pending.append(line)
+
+    @contextmanager
+    def gathered(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """While `loop` runs; entered and left in its thread."""
+        self._loop, self._thread = loop, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._loop = None
+            self._flush()
+
+    def flush(self) -> None:
+        if self._loop is None or threading.get_ident() != self._thread:
+            self._flush()
+        elif not self._due:
+            self._due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._due = False
+        pending, self._pending = self._pending, []
+        data = memoryview(b"".join(pending))
+        while data:  # standard error may be unbuffered, and then writes less than it was given
+            data = data[self._out.write(data) :]
+        self._out.flush()
 
 
 def _json_line(_: object, __: str, event: EventDict) -> bytes:
     return orjson.dumps(event, default=repr)
 
 
-def make_log(format_: str, level: str, stream: TextIO | None = None) -> FilteringBoundLogger:
-    """A logger that writes to `stream` (default: standard error). `format_` is auto, json or console."""
+def make_log(
+    format_: str, level: str, stream: TextIO | None = None, lines: Lines | None = None
+) -> FilteringBoundLogger:
+    """A logger that writes to `stream` (default: standard error), JSON through `lines` where given. `format_` is auto,
+    json or console."""
     out = stream or sys.stderr
     console = format_ == "console" or (format_ == "auto" and out.isatty())
-    processors: list[Processor] = [structlog.processors.add_log_level, _timestamp]
+    processors: list[Processor] = [structlog.processors.add_log_level, _Timestamp()]
     factory: Any
     if console:
         processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="time"))
         factory = structlog.WriteLogger(out)
     else:
         processors.append(_json_line)
-        factory = structlog.BytesLogger(out.buffer)
+        factory = structlog.BytesLogger(lines or out.buffer)  # type: ignore[arg-type]  # it needs write and flush only
     bound = structlog.make_filtering_bound_logger(_LEVELS[level])
     return structlog.wrap_logger(factory, processors=processors, wrapper_class=bound, cache_logger_on_first_use=True)  # type: ignore[no-any-return]
 

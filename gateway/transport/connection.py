@@ -106,7 +106,7 @@ class HttpReply:
     async def news(self) -> None:
         """Returns when something has been fed. The state that is waited for stands in the reply and not in its
         connection: that may already serve the next exchange when the one who waits here comes to run."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._connection.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -142,16 +142,20 @@ class Connection(asyncio.Protocol):
     (`reusable`), `on_lost(connection)` when it is gone."""
 
     __slots__ = (
-        "_due", "_due_kind", "_header_bytes", "_interim", "_keep", "_lengths", "_loop", "_on_free",
+        "_due", "_due_kind", "_header_bytes", "_interim", "_keep", "_lengths", "_on_free",
         "_on_lost", "_parser", "_paused", "_reading_paused", "_reply", "_sending", "_surplus", "_timeouts",
         "_timer", "_timer_at", "_total_due", "_transfer", "_transport", "_write_waiter", "bodyless",
-        "born_at", "freed_at", "lost", "received", "used",
+        "born_at", "freed_at", "loop", "lost", "received", "used",
     )  # fmt: skip
 
     def __init__(
-        self, timeouts: Timeouts, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeouts: Timeouts,
+        on_free: Callable[[Connection], None],
+        on_lost: Callable[[Connection], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = loop
         self._timeouts = timeouts
         self._on_free = on_free
         self._on_lost = on_lost
@@ -173,7 +177,7 @@ class Connection(asyncio.Protocol):
         self._lengths: list[bytes] = []
         self._transfer = False
         self.bodyless = False
-        self.born_at = self.freed_at = self._loop.time()
+        self.born_at = self.freed_at = self.loop.time()
         self.lost = False
         self.received = False
         self.used = False
@@ -191,7 +195,7 @@ class Connection(asyncio.Protocol):
         self.received = False
         self.bodyless = bodyless
         self._sending = sending
-        self._total_due = self._loop.time() + self._timeouts.total_s
+        self._total_due = self.loop.time() + self._timeouts.total_s
         return reply
 
     def sent(self) -> None:
@@ -205,7 +209,7 @@ class Connection(asyncio.Protocol):
     async def drained(self) -> None:
         """Waits until the provider takes more of the request."""
         if self._paused and not self.lost:
-            self._write_waiter = self._loop.create_future()
+            self._write_waiter = self.loop.create_future()
             self._expect(self._timeouts.idle_s, IDLE_TIMEOUT)
             await self._write_waiter
 
@@ -232,7 +236,7 @@ class Connection(asyncio.Protocol):
         if self._reply is not reply:
             return
         self.resume(reply)
-        self._loop.call_later(DRAIN_S, self._abort_if_still, reply)
+        self.loop.call_later(DRAIN_S, self._abort_if_still, reply)
 
     def _abort_if_still(self, reply: HttpReply) -> None:
         if self._reply is reply:
@@ -248,7 +252,7 @@ class Connection(asyncio.Protocol):
     # -- waiting, with one timer that is set anew only when it would fire too late
 
     def _expect(self, seconds: float, kind: FaultKind) -> None:
-        due = self._loop.time() + seconds
+        due = self.loop.time() + seconds
         if due > self._total_due:
             due, kind = self._total_due, TOTAL_TIMEOUT
         self._due, self._due_kind = due, kind
@@ -259,14 +263,14 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = due
-        self._timer = self._loop.call_at(due, self._tick)
+        self._timer = self.loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         awaited = self._write_waiter is not None or (self._reply is not None and self._reply.waiting)
         if not awaited:
             return
-        if self._loop.time() < self._due:
+        if self.loop.time() < self._due:
             self._arm(self._due)
             return
         self._fail(UpstreamFault(self._due_kind))
@@ -336,7 +340,7 @@ class Connection(asyncio.Protocol):
         self._reply = None
         self._parser = None
         self.used = True
-        self.freed_at = self._loop.time()
+        self.freed_at = self.loop.time()
         self._on_free(self)
 
     # -- llhttp's callbacks

@@ -39,7 +39,8 @@ class Bench:
     def __init__(self, timeouts: Timeouts = Timeouts()) -> None:
         self.freed: list[bool] = []
         self.lost = 0
-        self.connection = Connection(timeouts, lambda it: self.freed.append(it.reusable()), lambda _: self._lose())
+        loop = asyncio.get_running_loop()
+        self.connection = Connection(loop, timeouts, lambda it: self.freed.append(it.reusable()), lambda _: self._lose())
         self.wire = Wire()
         self.connection.connection_made(self.wire)
 
