@@ -162,7 +162,6 @@ class Record:
     call_id: str
     started_at: float
     started: float
-    marked: float
     method: str = ""
     path: str = ""
     endpoint: str = ""
@@ -183,4 +182,5 @@ class Record:
     phase_s: dict[str, float] = field(default_factory=dict)
     first_byte_s: float | None = None
     upstream_s: float = 0.0
+    marked: float = 0.0
     duration_s: float = 0.0
