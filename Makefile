@@ -24,8 +24,8 @@ test: install ## run all tests
 	$(BIN)/python -m pytest -q
 
 check: install ## lint, types, layers, dead code, locks
-	$(BIN)/ruff check gateway tests
-	$(BIN)/ruff format --check gateway tests
+	$(BIN)/ruff check gateway tests bench
+	$(BIN)/ruff format --check gateway tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
@@ -34,6 +34,9 @@ check: install ## lint, types, layers, dead code, locks
 lock: ## write the hash-locked requirements anew (needs uv)
 	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q pyproject.toml requirements/build.in -o requirements/run.txt
 	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q pyproject.toml requirements/build.in requirements/test.in -o requirements/test.txt
+
+bench: install ## measure the gateway beside nginx and Envoy (needs wrk; the two where installed)
+	@$(BIN)/python -m bench
 
 clean: ## remove what install made
 	rm -rf $(VENV)

