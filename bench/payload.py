@@ -36,7 +36,8 @@ def request(body: bytes) -> bytes:
     """The whole HTTP/1.1 request as an official client sends it; the host is fixed, as no subject routes by it."""
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: bench.local\r\nauthorization: Bearer {KEY}\r\n"
-        f"content-type: application/json\r\naccept: application/json\r\nuser-agent: bench/1\r\ncontent-length: {len(body)}\r\n\r\n"
+        "content-type: application/json\r\naccept: application/json\r\nuser-agent: bench/1\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

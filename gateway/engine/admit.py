@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -11,9 +13,10 @@ from gateway.core.model import Call, Caller, Headers
 from gateway.core.ports import Authenticator, Client
 from gateway.engine import headers as header_rules
 from gateway.engine.runtime import Runtime
+from gateway.engine.tasks import for_size
 from gateway.policy.compile import Passthrough, passthrough_for
 from gateway.wire import encodings, strictjson
-from gateway.wire.dialect import refuse_upstream_choice
+from gateway.wire.dialect import Dialect, refuse_upstream_choice
 from gateway.wire.dialects import Route, refuse_odd_path, route
 
 PASSTHROUGH = "passthrough"
@@ -78,12 +81,18 @@ async def _admit_known(client: Client, caller: Caller, known: Route, runtime: Ru
         body = await client.read_body(runtime.policy.limits.max_body_bytes)
         return _call(client, caller, known.name, body)
     body = await _json_body(client, runtime.policy.limits.max_body_bytes)
+    strict = runtime.policy.limits.unknown_fields == "refuse"
+    document = await for_size(len(body), lambda: _read(body, dialect, strict=strict))
+    return _call(client, caller, known.name, body, document)
+
+
+def _read(body: bytes, dialect: Dialect, *, strict: bool) -> dict[str, Any]:
     document = _object(strictjson.parse(body))
     refuse_upstream_choice(document)
     dialect.validate(document)
-    if runtime.policy.limits.unknown_fields == "refuse":
+    if strict:
         _refuse_unknown(document, dialect.known_fields)
-    return _call(client, caller, known.name, body, document)
+    return document
 
 
 async def _admit_passthrough(client: Client, caller: Caller, query: str, runtime: Runtime) -> Call:
@@ -92,7 +101,7 @@ async def _admit_passthrough(client: Client, caller: Caller, query: str, runtime
     body: bytes | AsyncIterator[bytes] = b""
     if _is_json(client.headers) and client.method in _BODY_METHODS and client.content_length != 0:
         body = await _json_body(client, limits.max_body_bytes)
-        parsed = strictjson.parse(body)
+        parsed = await for_size(len(body), partial(strictjson.parse, body))
         document = parsed if isinstance(parsed, dict) else None
         if document is not None:
             refuse_upstream_choice(document)
@@ -127,7 +136,10 @@ async def _json_body(client: Client, max_bytes: int) -> bytes:
     named = header_rules.value_of(client.headers, b"content-encoding")
     coding = encodings.request_coding(named.decode("ascii")) if named is not None else None
     body = await client.read_body(max_bytes)
-    return body if coding is None else encodings.decode_request(body, coding, max_bytes)
+    if coding is None:
+        return body
+    # Half a kilobyte may expand to a large document: what is decoded leaves the loop at any size.
+    return await asyncio.to_thread(encodings.decode_request, body, coding, max_bytes)
 
 
 def _is_json(headers: Headers) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import orjson
 
 from gateway.core.model import Call, Plan, Record, Target
@@ -11,11 +9,9 @@ from gateway.core.ports import UpstreamReply, UpstreamRequest
 from gateway.engine import headers as header_rules
 from gateway.engine.admit import PASSTHROUGH
 from gateway.engine.runtime import Runtime
+from gateway.engine.tasks import for_size
 from gateway.wire import edit
 from gateway.wire.dialects import DIALECTS
-
-# Rewriting a body this large takes long enough to be felt by other calls on the loop.
-_OFF_LOOP_BYTES = 1 << 20
 
 
 async def forward(call: Call, plan: Plan, runtime: Runtime, record: Record) -> UpstreamReply:
@@ -58,9 +54,7 @@ async def _body(call: Call, body: bytes, target: Target, runtime: Runtime) -> by
     wants_usage = runtime.policy.providers[target.provider].stream_usage and dialect.wants_usage_injected(call.document)
     if target.model == call.model and not wants_usage:
         return body
-    if len(body) < _OFF_LOOP_BYTES:
-        return _edited(call, body, target, wants_usage)
-    return await asyncio.to_thread(_edited, call, body, target, wants_usage)
+    return await for_size(len(body), lambda: _edited(call, body, target, wants_usage))
 
 
 def _edited(call: Call, body: bytes, target: Target, wants_usage: bool) -> bytes:

@@ -20,7 +20,7 @@ from gateway.policy.suggest import suggestion
 Source = tuple[tuple[str, bytes], ...]
 MAX_FILE_BYTES = 4 * 2**20
 _SECTIONS = tuple(PolicyDocument.model_fields)
-__all__ = ["PolicyError", "PolicyErrors", "Source", "load", "read_source", "version_of"]
+__all__ = ["PolicyError", "PolicyErrors", "Source", "load", "read_source", "referenced", "version_of"]
 
 
 def read_source(directory: Path) -> Source:
@@ -49,6 +49,27 @@ def _read(file: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise PolicyError(f"{file}: larger than {MAX_FILE_BYTES} bytes")
     return data
+
+
+def referenced(source: Source, directory: Path) -> tuple[Path, ...]:
+    """The files that the policy files lead to: secrets by `file:PATH` and local key sets."""
+    found: set[Path] = set()
+    for _, data in source:
+        _collect(nodes.parse(data).value, directory, found)
+    return tuple(sorted(found))
+
+
+def _collect(value: Any, directory: Path, found: set[Path]) -> None:
+    if isinstance(value, dict):
+        if isinstance(value.get("jwks_file"), str):
+            found.add(directory / value["jwks_file"])
+        for entry in value.values():
+            _collect(entry, directory, found)
+    elif isinstance(value, list):
+        for entry in value:
+            _collect(entry, directory, found)
+    elif isinstance(value, str) and value.startswith("file:"):
+        found.add(directory / value.removeprefix("file:"))
 
 
 def version_of(source: Source) -> str:

@@ -20,7 +20,7 @@ from gateway.core.clock import SystemClock
 from gateway.policy.load import PolicyErrors
 from gateway.server.control import Channel, snapshot_to_json, source_from_json
 from gateway.server.errors import render
-from gateway.server.worker import Worker, settle_memory
+from gateway.server.worker import Worker, drain, settle_memory
 from gateway.settings import Settings, read_settings
 from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
@@ -31,16 +31,16 @@ async def _run(settings: Settings, lines: Lines, listen: socket.socket, control:
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
     gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics(), render)
     worker = Worker(gateway, settings, log)
-    stop = asyncio.Event()
+    stops: asyncio.Queue[None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, stops.put_nowait, None)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal sends it to the whole group; the parent decides
     channel = await Channel.over(control)
     obeying = asyncio.create_task(_obey(channel, gateway, worker, listen))
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(stops.get())
     await asyncio.wait({obeying, stopping}, return_when=asyncio.FIRST_COMPLETED)
     orphaned = obeying.done()
-    await worker.drain(0.0 if orphaned else settings.drain_delay_s, settings.grace_s)
+    await drain(worker, 0.0 if orphaned else settings.drain_delay_s, settings.grace_s, stops.get())
     for task in (obeying, stopping):
         task.cancel()
     await asyncio.gather(obeying, stopping, return_exceptions=True)

@@ -23,7 +23,7 @@ from gateway.server.admin import Admin
 from gateway.server.connection import Listener
 from gateway.server.errors import render
 from gateway.server.supervisor import Supervisor, WorkerFailed
-from gateway.server.worker import Worker, connection_limits, settle_memory
+from gateway.server.worker import Worker, connection_limits, drain, settle_memory
 from gateway.settings import Settings
 from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
@@ -62,7 +62,7 @@ async def _serve(
     _tell_ready(settings, sock, admin_sock, log, announce)
     stop = _Signals(fleet)
     hurried = await stop.wait()
-    await _until_stopped(fleet, settings, stop, hurried)
+    await drain(fleet, 0.0 if hurried else settings.drain_delay_s, settings.grace_s, stop.wait())
     admin_server.close()
     return 0
 
@@ -84,19 +84,6 @@ async def _started(
     except (PolicyError, PolicyErrors, WorkerFailed) as problems:
         raise StartError(str(problems)) from None
     return fleet
-
-
-async def _until_stopped(fleet: Worker | Supervisor, settings: Settings, stop: _Signals, hurried: bool) -> None:
-    """Drains; a second signal makes it short."""
-    drain = asyncio.create_task(fleet.drain(0.0 if hurried else settings.drain_delay_s, settings.grace_s))
-    again = asyncio.create_task(stop.wait())
-    await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
-    if not drain.done():
-        drain.cancel()
-        await asyncio.gather(drain, return_exceptions=True)
-        await fleet.drain(0.0, 0.0)
-    again.cancel()
-    await asyncio.gather(again, return_exceptions=True)
 
 
 class _Signals:

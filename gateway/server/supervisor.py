@@ -23,6 +23,7 @@ from gateway.sinks.metrics import Metrics, Snapshot
 _START_S = 30.0
 _ANSWER_S = 10.0
 _RESTART_PAUSE_S = 1.0
+_PULSE_S = 5.0
 _STOP_MARGIN_S = 5.0
 
 
@@ -57,6 +58,7 @@ class Supervisor:
         for slot in range(self._settings.workers):
             self._children[slot] = await self._spawn()
             self._start_task(self._keep(slot))
+            self._start_task(self._pulse(slot))
 
     def watch(self) -> None:
         self._start_task(self._watch())
@@ -109,11 +111,24 @@ class Supervisor:
                 self._refused(str(error))
                 return False
             message: dict[str, Any] = {"do": "reload", "files": source_to_json(source)}
-            answers = await asyncio.gather(*(self._ask(child, message) for child in self._children.values()))
-            self._adopt(source)
-            return all(answer is not None and answer["ok"] for answer in answers)
+            self._adopt(source)  # a worker that starts from now on starts with it
+            await asyncio.gather(*(self._reload(child, message) for child in self._children.values()))
+            return True
 
     # -- inside
+
+    async def _reload(self, child: Child, message: dict[str, Any]) -> None:
+        """A worker that cannot load what was found sound here is replaced: all run the same version."""
+        answer = await self._ask(child, message)
+        if answer is not None and not answer["ok"]:
+            self._log.error("worker_reload_failed", worker=child.process.pid)
+            child.kill()
+
+    async def _pulse(self, slot: int) -> None:
+        """A worker whose event loop is stuck does not answer, and is replaced (OPS-05)."""
+        while True:
+            await asyncio.sleep(_PULSE_S)
+            await self._ask(self._children[slot], {"do": "snapshot"})
 
     def _adopt(self, source: Source) -> None:
         self._source = source

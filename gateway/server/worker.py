@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -34,6 +36,25 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+class Drains(Protocol):
+    async def drain(self, delay_s: float, grace_s: float) -> None: ...
+
+
+async def drain(fleet: Drains, delay_s: float, grace_s: float, hurry: Coroutine[Any, Any, object]) -> None:
+    """In order, until `hurry` returns: then at once."""
+    orderly = asyncio.create_task(fleet.drain(delay_s, grace_s))
+    hurried = asyncio.create_task(hurry)
+    await asyncio.wait({orderly, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    if not orderly.done():
+        orderly.cancel()
+        await asyncio.gather(orderly, return_exceptions=True)
+        await fleet.drain(0.0, 0.0)
+    hurried.cancel()
+    await asyncio.gather(hurried, return_exceptions=True)
+    if not orderly.cancelled():
+        orderly.result()
 
 
 class Worker:

@@ -72,9 +72,11 @@ async def test_what_outlasts_the_grace_is_cut_with_an_error_event(provider, tmp_
         assert (call["outcome"], call["error"]) == ("cut", "draining")
 
 
-async def test_a_second_signal_makes_the_drain_short(provider, tmp_path):
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_second_signal_makes_the_drain_short(provider, tmp_path, workers):
     provider.script = gated_stream(asyncio.Event())
-    async with serving(policy_for(provider.base_url), tmp_path, GATEWAY_GRACE_S="600") as gateway:
+    settings = {"GATEWAY_GRACE_S": "600", "GATEWAY_WORKERS": workers}
+    async with serving(policy_for(provider.base_url), tmp_path, **settings) as gateway:
         raw = await gateway.connect()
         await raw.send(raw.request(body=chat(stream=True), key=KEY))
         await raw.head()
@@ -101,8 +103,8 @@ async def test_a_changed_policy_is_loaded_and_a_broken_one_is_not(provider, tmp_
                 gateway.signal(signal.SIGHUP)
             elif how == "admin":
                 assert (await gateway.admin("POST", "/reload")).status == expected
-            wanted = "policy_loaded" if expected == 200 else "policy_refused"
-            await until(lambda: wanted in gateway.output.split("ready", 1)[1])
+            wanted, times = ("policy_loaded", int(workers)) if expected == 200 else ("policy_refused", 1)
+            await until(lambda: gateway.output.split("ready", 1)[1].count(wanted) >= times)
             return (await gateway.admin("GET", "/policy")).json()
 
         before = (await gateway.admin("GET", "/policy")).json()["version"]

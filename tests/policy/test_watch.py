@@ -53,3 +53,20 @@ def test_a_file_that_comes_or_goes_is_noticed(tmp_path):
     assert len(watcher.changed() or ()) == 2
     (tmp_path / "b.yaml").unlink()
     assert len(watcher.changed() or ()) == 1
+
+
+def test_a_file_that_the_policy_leads_to_is_watched_too(tmp_path):
+    """OPS-25: a rotated provider key takes effect without a restart."""
+    key = tmp_path / "secrets" / "key"
+    key.parent.mkdir()
+    key.write_text("sk-1")
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    text = b"providers:\n  p: {api_key: 'file:../secrets/key'}\n"
+    (policies / "a.yaml").write_bytes(text)
+    watcher = Watcher(policies)
+    key.write_text("sk-22")
+    assert watcher.changed() == (("a.yaml", text),)
+    assert watcher.changed() is None
+    key.unlink()
+    assert watcher.changed() == (("a.yaml", text),)
