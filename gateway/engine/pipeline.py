@@ -27,9 +27,11 @@ from gateway.engine.bind import bind
 from gateway.engine.catalogue import catalogue
 from gateway.engine.forward import forward, usage_was_added
 from gateway.engine.relay import Relay
+from gateway.engine.heartbeat import with_heartbeat
 from gateway.engine.runtime import Runtime
 from gateway.engine.settle import settle
 from gateway.engine.tasks import Tasks
+from gateway.wire.dialects import DIALECTS
 
 # How a refusal looks to the caller: (refusal, call id) -> header list and body.
 Render = Callable[[Refusal, str], tuple[Headers, bytes]]
@@ -106,8 +108,13 @@ class Engine:
 
     async def _ask(self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime) -> None:
         began = self._clock.monotonic()
+        work = forward(call, plan, runtime, record)
         try:
-            reply = await forward(call, plan, runtime, record)
+            if call.stream and runtime.policy.limits.heartbeat_s:
+                own = [(b"x-request-id", record.call_id.encode()), *_own_headers(record)]
+                reply = await with_heartbeat(work, client, runtime.policy.limits.heartbeat_s, own)
+            else:
+                reply = await work
         finally:
             record.upstream_s += self._clock.monotonic() - began
         self._mark(record, "forward")
@@ -130,8 +137,8 @@ class Engine:
     async def _refuse(self, client: Client, record: Record, refusal: Refusal) -> None:
         record.error = refusal.code
         record.outcome = "refused" if refusal.status < 500 else "failed"
-        if client.started:  # only a bug can come here: the relay ends a started answer itself
-            client.abort()
+        if client.started:
+            await self._end_started(client, record, refusal)
             return
         record.status = refusal.status
         headers, body = self._render(refusal, record.call_id)
@@ -139,6 +146,18 @@ class Engine:
         record.response_bytes = len(body)
         try:
             await client.answer(refusal.status, headers + _own_headers(record), body)
+        except (ConnectionError, TimeoutError):
+            client.abort()
+
+    async def _end_started(self, client: Client, record: Record, refusal: Refusal) -> None:
+        """A stream that only heartbeats have begun ends with an error event. The relay ends what it began itself."""
+        if record.first_byte_s is not None:
+            client.abort()
+            return
+        record.status, record.outcome = 200, "cut"
+        try:
+            await client.write(DIALECTS[record.endpoint].error_event(refusal, record.call_id, None))
+            await client.finish()
         except (ConnectionError, TimeoutError):
             client.abort()
 

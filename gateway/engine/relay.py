@@ -16,7 +16,7 @@ from gateway.engine.tasks import Tasks
 from gateway.wire.dialect import Dialect, StreamState
 from gateway.wire.dialects import DIALECTS
 from gateway.wire.encodings import ReplyDecoder
-from gateway.wire.sse import Frames, FrameTooLarge
+from gateway.wire.sse import Frames, FrameTooLarge, frame
 
 MAX_ERROR_BYTES = 1 << 20
 MAX_HELD_BYTES = 1 << 20
@@ -49,6 +49,7 @@ class Relay:
         self._tasks = tasks
         self._dialect: Dialect | None = DIALECTS.get(_SHAPE_OF.get(call.endpoint, call.endpoint))
         self._state: StreamState | None = None
+        self._begun = False
         self._decoder = _decoder(reply) if self._dialect is not None or reply.status >= 400 else None
 
     async def run(self, upstream: Upstream, *, hide_usage: bool) -> None:
@@ -58,6 +59,8 @@ class Relay:
             raise UpstreamFault(REDIRECT)
         if status >= 400:
             await self._error(upstream)
+        elif self._client.started and not self._is_event_stream():
+            raise UpstreamFault(BAD_CONTENT, "a heartbeat promised a stream")
         elif self._is_event_stream():
             await self._ending_visibly(self._events(hide_usage))
         elif self._dialect is not None:
@@ -75,6 +78,11 @@ class Relay:
             raise Refusal("upstream_authentication", "The provider refused the gateway's credentials.")
         if upstream.holds_secret(body):
             raise Refusal("upstream_invalid", "The provider's error message cannot be shown.")
+        if self._client.started:  # by a heartbeat
+            self._record.status = 200
+            await self._client.write(frame(_on_one_line(body)))
+            await self._client.finish()
+            return
         await self._answer(body)
 
     async def _document(self) -> None:
@@ -215,15 +223,18 @@ class Relay:
         await self._client.answer(self._reply.status, self._headers(), body)
 
     async def _start(self, length: int | None) -> None:
-        if self._client.started:
+        if self._begun:
+            return
+        self._head_sent()
+        if self._client.started:  # by a heartbeat
             return
         headers = self._headers()
         if self._is_event_stream():
             headers.append((b"x-accel-buffering", b"no"))
-        self._head_sent()
         await self._client.start(self._reply.status, headers, length)
 
     def _head_sent(self) -> None:
+        self._begun = True
         self._record.status = self._reply.status
         self._record.first_byte_s = self._clock.monotonic() - self._record.started
 
@@ -262,6 +273,13 @@ class Relay:
     def _error_event(self, refusal: Refusal) -> bytes:
         dialect = self._dialect or DIALECTS["chat"]
         return dialect.error_event(refusal, self._record.call_id, self._state)
+
+
+def _on_one_line(body: bytes) -> bytes:
+    try:
+        return orjson.dumps(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        raise UpstreamFault(BAD_CONTENT, "error answer is not JSON") from None
 
 
 def _fed(frames: Frames, chunk: bytes) -> list[bytes]:

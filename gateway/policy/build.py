@@ -65,7 +65,7 @@ class Builder:
             keys=self._keys(),
             issuers=self._issuers(),
             passthrough=passthrough,
-            limits=Limits(limits.max_body_bytes, limits.max_upload_bytes, limits.unknown_fields),
+            limits=Limits(**limits.model_dump()),
             left_out=tuple(sorted(self._left_out)),
         )
 

@@ -74,11 +74,12 @@ class Passthrough:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes."""
+    """Bytes and seconds; `heartbeat_s` 0 is off."""
 
     max_body_bytes: int
     max_upload_bytes: int
     unknown_fields: Literal["pass", "refuse"]
+    heartbeat_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,13 @@ class LimitsRow(_Strict):
     max_body_bytes: int = Field(64 * 2**20, ge=1024, le=2**31, description="JSON bodies, held in memory.")
     max_upload_bytes: int = Field(2**30, ge=1024, le=2**40, description="Bodies that stream through.")
     unknown_fields: Literal["pass", "refuse"] = Field("pass", description="Body fields the gateway does not know.")
+    heartbeat_s: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="Streams that wait longer for their first byte get a comment this often; 0: never. The status is "
+        "then 200, and a failure of the provider an error event.",
+    )
 
 
 class PolicyDocument(_Strict):

@@ -3,7 +3,9 @@
 import asyncio
 import json
 
-from tests.support.provider import DONE, LAST_CHUNK, STREAM_HEAD, chunk, delta
+import pytest
+
+from tests.support.provider import DONE, LAST_CHUNK, STREAM_HEAD, chunk, delta, plain
 from tests.support.raw import chat
 from tests.support.running import KEY, policy_for, running
 
@@ -166,3 +168,70 @@ async def test_streams_are_not_buffered_on_the_way(gateway, provider):
     assert await raw.chunk() == delta("b", "stop") + DONE
     assert await raw.chunk() is None
     raw.close()
+
+
+HEARTBEAT = "limits: {heartbeat_s: 0.05}\n"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_stream_that_waits_is_kept_warm_where_the_policy_wants_it(provider, tmp_path, fails):
+    """SSE-08: comments that carry nothing; what comes then is the provider's stream, or its error as an event."""
+    go_on = asyncio.Event()
+
+    async def script(_, writer):
+        await go_on.wait()
+        error = plain(b'{"error": {"message": "slow down", "code": "rate"}}', 429)
+        writer.write(error if fails else STREAM_HEAD + chunk(delta("a")) + chunk(DONE) + LAST_CHUNK)
+
+    provider.script = script
+    async with running(policy_for(provider.base_url, rest=HEARTBEAT), tmp_path) as gateway:
+        raw = await gateway.connect()
+        await raw.send(raw.request(body=chat(stream=True), key=KEY))
+        head = await raw.head()
+        assert (head.status, head.header("content-type")) == (200, "text/event-stream")
+        assert await raw.chunk() == await raw.chunk() == b": waiting\n\n"
+        go_on.set()
+        rest = b""
+        while (part := await raw.chunk()) is not None:
+            rest += part
+        rest = rest.replace(b": waiting\n\n", b"")
+        assert rest == (b'data: {"error":{"message":"slow down","code":"rate"}}\n\n' if fails else delta("a") + DONE)
+        raw.close()
+        assert gateway.lines[-1]["outcome"] == ("upstream_error" if fails else "ok")
+
+
+async def test_a_provider_that_dies_after_a_heartbeat_is_an_error_event(provider, tmp_path):
+    """SSE-08"""
+    go_on = asyncio.Event()
+
+    async def script(_, writer):
+        await go_on.wait()
+        writer.transport.abort()
+
+    provider.script = script
+    async with running(policy_for(provider.base_url, rest=HEARTBEAT), tmp_path) as gateway:
+        raw = await gateway.connect()
+        await raw.send(raw.request(body=chat(stream=True), key=KEY))
+        await raw.head()
+        await raw.chunk()
+        go_on.set()
+        parts = [part async for part in chunks(raw)]
+        assert json.loads(parts[-1].removeprefix(b"data: "))["error"]["code"] == "upstream_closed"
+        assert gateway.lines[-1]["outcome"] == "cut"
+        raw.close()
+
+
+async def chunks(raw):
+    while (part := await raw.chunk()) is not None:
+        yield part
+
+
+async def test_without_a_heartbeat_in_the_policy_a_late_failure_keeps_its_status(gateway, provider):
+    """SSE-08: off by default."""
+
+    async def script(_, writer):
+        await asyncio.sleep(0.2)
+        writer.write(plain(b'{"error": {}}', 429))
+
+    provider.script = script
+    assert (await gateway.ask(body=chat(stream=True), key=KEY)).status == 429
