@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := tests/clients/node
 
 .PHONY: help install run test check bench lock clean
 .DEFAULT_GOAL := help
@@ -17,10 +18,18 @@ $(VENV)/.installed: requirements/test.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The Node clients of tests/clients; without npm their tests are skipped.
+$(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
+	@if command -v npm > /dev/null; then \
+		npm ci --prefix $(NODE) --no-audit --no-fund --ignore-scripts --loglevel=error && touch $@; \
+	else \
+		echo "npm is not on the PATH: the tests with Node clients will be skipped"; \
+	fi
+
 run: install ## serve on 127.0.0.1:8080 with the starter policies
 	@$(BIN)/gateway serve --quickstart
 
-test: install ## run all tests
+test: install $(NODE)/node_modules/.installed ## run all tests
 	$(BIN)/python -m pytest -q
 
 check: install ## lint, types, layers, dead code, locks
@@ -39,4 +48,4 @@ bench: install ## measure the gateway beside nginx and Envoy (needs wrk; the two
 	@$(BIN)/python -m bench
 
 clean: ## remove what install made
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(NODE)/node_modules

@@ -127,7 +127,8 @@ class Call:
     `endpoint` names the API shape, or "passthrough". `path` is the raw path and query as received, always beginning
     with ``/v1/``. `document` is the parsed JSON body (None when the body is not JSON); `body` is its exact bytes, or
     the stream of a body that is passed through unread, then of `content_length` bytes (None: unknown).
-    `model` is the name that the caller used, "" where the endpoint has none.
+    `model` is the name that the caller used, "" where the endpoint has none. `unknown_fields` are the document's
+    top-level keys that the endpoint does not define.
     """
 
     caller: Caller
@@ -140,6 +141,7 @@ class Call:
     document: dict[str, Any] | None
     model: str
     stream: bool
+    unknown_fields: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -172,6 +174,7 @@ class Record:
     upstream_model: str = ""
     policy_version: str = ""
     stream: bool = False
+    unknown_fields: tuple[str, ...] = ()
     status: int = 0
     error: str = ""
     detail: str = ""

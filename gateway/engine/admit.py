@@ -81,17 +81,17 @@ async def _admit_known(client: Client, caller: Caller, known: Route, runtime: Ru
         body = await client.read_body(runtime.policy.limits.max_body_bytes)
         return _call(client, caller, known.name, body)
     body = await _json_body(client, runtime.policy.limits.max_body_bytes)
-    strict = runtime.policy.limits.unknown_fields == "refuse"
-    document = await for_size(len(body), lambda: _read(body, dialect, strict=strict))
-    return _call(client, caller, known.name, body, document)
+    document = await for_size(len(body), lambda: _read(body, dialect))
+    unknown = tuple(sorted(document.keys() - dialect.known_fields))
+    if unknown and runtime.policy.limits.unknown_fields == "refuse":
+        raise Refusal("refused_field", "The policy passes only known fields; this one is not.", param=unknown[0][:64])
+    return _call(client, caller, known.name, body, document, unknown)
 
 
-def _read(body: bytes, dialect: Dialect, *, strict: bool) -> dict[str, Any]:
+def _read(body: bytes, dialect: Dialect) -> dict[str, Any]:
     document = _object(strictjson.parse(body))
     refuse_upstream_choice(document)
     dialect.validate(document)
-    if strict:
-        _refuse_unknown(document, dialect.known_fields)
     return document
 
 
@@ -156,18 +156,13 @@ def _object(document: Any) -> dict[str, Any]:
     return document
 
 
-def _refuse_unknown(document: dict[str, Any], known: frozenset[str]) -> None:
-    unknown = sorted(document.keys() - known)
-    if unknown:
-        raise Refusal("refused_field", "The policy passes only known fields; this one is not.", param=unknown[0][:64])
-
-
 def _call(
     client: Client,
     caller: Caller,
     endpoint: str,
     body: bytes | AsyncIterator[bytes],
     document: dict[str, Any] | None = None,
+    unknown_fields: tuple[str, ...] = (),
 ) -> Call:
     model = document.get("model") if document else None
     return Call(
@@ -181,4 +176,5 @@ def _call(
         document=document,
         model=model if isinstance(model, str) else "",
         stream=bool(document and document.get("stream") is True),
+        unknown_fields=unknown_fields,
     )

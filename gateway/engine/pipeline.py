@@ -98,6 +98,7 @@ class Engine:
         call = await admit(client, caller, runtime)
         self._mark(record, "admit")
         record.endpoint, record.model, record.stream = call.endpoint, call.model, call.stream
+        record.unknown_fields = call.unknown_fields
         record.request_bytes = len(call.body) if isinstance(call.body, bytes) else call.content_length or 0
         plan = bind(call, runtime)
         self._mark(record, "bind")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -38,6 +39,7 @@ class StartError(Exception):
 def run_gateway(settings: Settings, environ: Mapping[str, str], announce: Announce) -> int:
     """Serves until it is told to stop; the exit status."""
     token = admin_token(settings)
+    _raise_descriptor_limit()
     sock = bound_socket(settings.host, settings.port)
     admin_sock = bound_socket(settings.admin_host, settings.admin_port)
     lines = Lines(sys.stderr.buffer)
@@ -45,6 +47,12 @@ def run_gateway(settings: Settings, environ: Mapping[str, str], announce: Announ
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, lines.gathered(runner.get_loop()):
         return runner.run(_serve(settings, environ, token, sock, admin_sock, log, announce))
+
+
+def _raise_descriptor_limit() -> None:
+    """To what the system allows; the soft limit is often the 1,024 of programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(

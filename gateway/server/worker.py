@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -19,9 +20,15 @@ from gateway.sinks.metrics import Snapshot
 _LOOP_PROBE_S = 0.5
 
 
+_KEPT_DESCRIPTORS = 64  # for files, the admin listener, signals and the loop itself
+
+
 def connection_limits(settings: Settings) -> ConnectionLimits:
+    """A caller's connection may need a second descriptor towards its provider: more than half of what the system allows
+    this process is never accepted, so that a call that was accepted can be served (OPS-24)."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return ConnectionLimits(
-        max_connections=settings.max_connections,
+        max_connections=max(1, min(settings.max_connections, (allowed - _KEPT_DESCRIPTORS) // 2)),
         header_timeout_s=settings.header_timeout_s,
         body_timeout_s=settings.body_timeout_s,
         body_min_rate=settings.body_min_rate,

@@ -151,6 +151,8 @@ def call_fields(record: Record) -> dict[str, Any]:
     }
     if record.first_byte_s is not None:
         fields["first_byte_ms"] = _ms(record.first_byte_s)
+    if record.unknown_fields:
+        fields["unknown_fields"] = _names(record.unknown_fields)
     if record.error:
         fields["error"] = record.error
     if record.detail:
@@ -159,6 +161,12 @@ def call_fields(record: Record) -> dict[str, Any]:
         fields["input_tokens"] = record.usage.input_tokens
         fields["output_tokens"] = record.usage.output_tokens
     return fields
+
+
+def _names(unknown: tuple[str, ...]) -> str:
+    """Those that look like the name of a field: anything may stand in a key, and content is not logged."""
+    shown = [name for name in unknown if len(name) <= 40 and name.isascii() and name.replace("_", "").isalnum()]
+    return ",".join(shown[:8]) or "(odd names)"
 
 
 def _clean(text: str) -> str:

@@ -1,11 +1,14 @@
 """The official Python SDK, unchanged, against the running gateway."""
 
+import asyncio
+import time
+
 import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.support.provider import DONE, LAST_CHUNK, STREAM_HEAD, Provider, chunk, delta, plain
-from tests.support.running import KEY, policy_for, running
+from tests.support.provider import ANSWER, DONE, LAST_CHUNK, STREAM_HEAD, Provider, chunk, delta, plain
+from tests.support.running import KEY, PROVIDER_KEY, digest, policy_for, running
 
 DEMO = "  local: {shape: demo}\n"
 MODELS = '  "*": {targets: [{provider: fake}]}\n  demo: {targets: [{provider: local}]}\n'
@@ -184,3 +187,182 @@ async def test_raw_headers_reach_the_sdk(client, provider):
     assert raw.headers["x-request-id"] == "up-1"
     assert raw.headers["x-ratelimit-remaining-tokens"] == "9"
     assert raw.headers["x-gateway-request-id"].startswith("req_")
+
+
+STRICT_CALLERS = (
+    f'  wide:\n    key_sha256: ["{digest(KEY)}"]\n    team: a\n    models: ["*"]\n'
+    f'  narrow:\n    key_sha256: ["{digest("gw-narrow")}"]\n    team: a\n    models: [demo, "m-*"]\n'
+    '    endpoints: ["/v1/chat/completions", "/v1/audio/*"]\n'
+    f'  past:\n    key_sha256: ["{digest("gw-past")}"]\n    team: a\n    models: ["*"]\n    expires_at: 2020-01-01\n'
+)
+STRICT_MODELS = '  "m-*": {targets: [{provider: fake}]}\n  demo: {targets: [{provider: local}]}\n'
+STRICT_REST = (
+    "passthrough:\n  speech: {path: /v1/audio/speech, methods: [POST], provider: fake}\n"
+    "  files: {path: /v1/files, methods: [POST], provider: fake}\n"
+)
+JSON = ("content-type", "application/json")
+
+
+@pytest.fixture
+async def strict(provider, tmp_path):
+    """A client of a gateway that knows few models and three callers, and that lists two other paths."""
+    parts = {"provider": DEMO, "models": STRICT_MODELS, "callers": STRICT_CALLERS, "rest": STRICT_REST}
+    async with (
+        running(policy_for(provider.base_url, **parts), tmp_path) as gateway,
+        openai.AsyncOpenAI(base_url=gateway.base_url, api_key=KEY, max_retries=0) as client,
+    ):
+        yield client
+
+
+async def test_speech_is_heard_while_the_provider_still_speaks(strict, provider):
+    first, rest = bytes(range(256)) * 8, b"\x00\xff" * 50_000
+    heard = asyncio.Event()
+
+    async def script(_, writer):
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + chunk(first))
+        await writer.drain()
+        await asyncio.wait_for(heard.wait(), 10)
+        writer.write(chunk(rest) + LAST_CHUNK)
+        await writer.drain()
+
+    provider.script = script
+    speech = strict.audio.speech.with_streaming_response
+    got = b""
+    async with speech.create(model="tts", voice="alloy", input="Hello") as answer:
+        assert answer.headers["content-type"] == "audio/mpeg"
+        async for part in answer.iter_bytes():
+            got += part
+            if len(got) >= len(first):
+                heard.set()
+    assert got == first + rest
+    (call,) = provider.calls
+    assert (call.method, call.target) == ("POST", "/v1/audio/speech")
+    assert call.json() == {"model": "tts", "voice": "alloy", "input": "Hello"}
+    assert call.header("authorization") == f"Bearer {PROVIDER_KEY}".encode()
+
+
+async def test_speech_that_breaks_off_raises(strict, provider):
+    async def script(_, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(b"a"))
+        await writer.drain()
+        writer.transport.abort()
+
+    provider.script = script
+    with pytest.raises(Exception, match="incomplete chunked read"):  # the SDK passes its HTTP library's own
+        async with strict.audio.speech.with_streaming_response.create(model="tts", voice="alloy", input="x") as answer:
+            await answer.read()
+
+
+async def test_a_form_arrives_as_it_was_sent(strict, provider):
+    row = b'{"id":"f","object":"file","bytes":3,"created_at":1,"filename":"x","purpose":"batch","status":"processed"}'
+    provider.says(plain(row))
+    content = b"--\r\n\r\n\x00" + bytes(range(256)) * 1_000 + b"\r\n--"
+    await strict.files.create(file=("a.jsonl", content, "application/jsonl"), purpose="batch")
+    (call,) = provider.calls
+    boundary = b"--" + call.header("content-type").partition(b"boundary=")[2]
+    empty, purpose, file, end = call.body.split(boundary)
+    assert (empty, end) == (b"", b"--\r\n")
+    assert purpose == b'\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    head, _, body = file.partition(b"\r\n\r\n")
+    assert b'name="file"; filename="a.jsonl"' in head
+    assert b"application/jsonl" in head
+    assert body == content + b"\r\n"
+
+
+async def test_the_sdk_retries_when_the_provider_says_and_then_succeeds(strict, provider):
+    error = b'{"error":{"message":"slow down","type":"t","param":null,"code":"c"}}'
+    answers = [
+        plain(error, 429, (JSON, ("retry-after-ms", "700"))),
+        plain(error, 503, (JSON, ("retry-after-ms", "1"))),
+        plain(ANSWER),
+    ]
+
+    async def script(_, writer):
+        writer.write(answers.pop(0))
+        await writer.drain()
+
+    provider.script = script
+    began = time.monotonic()
+    answer = await strict.with_options(max_retries=2).chat.completions.create(model="m-1", messages=ASK)
+    assert time.monotonic() - began >= 0.7  # the SDK's own first wait is half a second at most
+    assert answer.choices[0].message.content == "hi"
+    assert [call.header("x-stainless-retry-count") for call in provider.calls] == [b"0", b"1", b"2"]
+
+
+async def test_the_sdk_does_not_retry_what_the_provider_called_final(strict, provider):
+    provider.says(plain(b"{}", 503, (JSON, ("x-should-retry", "false"))))
+    with pytest.raises(openai.InternalServerError):
+        await strict.with_options(max_retries=2).chat.completions.create(model="m-1", messages=ASK)
+    assert len(provider.calls) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["before the answer", "inside a stream"])
+async def test_a_client_that_gives_up_leaves_no_call_at_the_provider(strict, provider, stream):
+    async def script(call, writer):
+        if stream:
+            writer.write(STREAM_HEAD + chunk(delta("a")))
+            await writer.drain()
+        await asyncio.wait_for(call.closed.wait(), 10)
+
+    provider.script = script
+    with pytest.raises(openai.APITimeoutError):
+        asked = await strict.with_options(timeout=0.2).chat.completions.create(model="m-1", messages=ASK, stream=stream)
+        [part async for part in asked]
+    (call,) = provider.calls
+    async with asyncio.timeout(2):
+        await call.closed.wait()
+
+
+@pytest.mark.parametrize(
+    ("key", "fields", "error", "code"),
+    [
+        ("gw-unknown", {}, openai.AuthenticationError, "invalid_api_key"),
+        ("gw-past", {}, openai.AuthenticationError, "expired_api_key"),
+        (KEY, {"model": "nothing-of-this-name"}, openai.NotFoundError, "model_not_found"),
+        (KEY, {"temperature": "hot"}, openai.BadRequestError, "invalid_type"),
+        (KEY, {"messages": []}, openai.BadRequestError, "invalid_value"),
+        (KEY, {"extra_headers": {"x-portkey-provider": "other"}}, openai.BadRequestError, "refused_header"),
+        (KEY, {"extra_body": {"api_base": "elsewhere"}}, openai.BadRequestError, "refused_field"),
+        ("gw-narrow", {"model": "gpt-4o"}, openai.PermissionDeniedError, "model_not_allowed"),
+    ],
+)
+async def test_a_refused_chat_raises_the_class_of_its_reason(strict, provider, key, fields, error, code):
+    with pytest.raises(error) as raised:
+        await strict.with_options(api_key=key).chat.completions.create(**{"model": "demo", "messages": ASK, **fields})
+    assert raised.value.code == code
+    assert raised.value.request_id.startswith("req_")
+    assert raised.value.body["request_id"] == raised.value.request_id
+    assert not provider.calls
+
+
+async def test_a_refused_path_raises_the_class_of_its_reason(strict, provider):
+    narrow = strict.with_options(api_key="gw-narrow")
+    with pytest.raises(openai.PermissionDeniedError) as raised:
+        await narrow.embeddings.create(model="demo", input="x")
+    assert raised.value.code == "endpoint_not_allowed"
+    with pytest.raises(openai.PermissionDeniedError) as raised:
+        await narrow.audio.speech.create(model="tts", voice="alloy", input="x")
+    assert raised.value.code == "model_not_allowed"
+    with pytest.raises(openai.NotFoundError) as raised:
+        await strict.fine_tuning.jobs.list()
+    assert raised.value.code == "unknown_path"
+    with pytest.raises(openai.APIStatusError) as raised:
+        await strict.files.list()
+    assert (raised.value.status_code, raised.value.code) == (405, "method_not_allowed")
+    assert not provider.calls
+
+
+async def test_a_refused_stream_raises_before_its_first_part(strict, provider):
+    with pytest.raises(openai.NotFoundError) as raised:
+        await strict.chat.completions.create(model="nothing-of-this-name", messages=ASK, stream=True)
+    assert raised.value.code == "model_not_found"
+    assert not provider.calls
+
+
+async def test_a_provider_that_refuses_the_gateways_key_is_not_the_callers_fault(strict, provider):
+    provider.says(plain(b'{"error":{"message":"Incorrect API key provided: sk-provider"}}', 401))
+    with pytest.raises(openai.InternalServerError) as raised:
+        await strict.chat.completions.create(model="m-1", messages=ASK)
+    assert (raised.value.status_code, raised.value.code) == (502, "upstream_authentication")
+    assert "sk-provider" not in str(raised.value)

@@ -87,8 +87,13 @@ def _of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
     if kind == "array":
         count = max(1, int(schema.get("minItems", 1)))
         return [example(schema.get("items", {}), root, depth + 1) for _ in range(min(count, 64))] if depth < 32 else []
-    plain = {"integer": int(schema.get("minimum", 1)), "number": float(schema.get("minimum", 1.0)), "boolean": True}
+    plain = {"integer": int(_within(schema)), "number": float(_within(schema)), "boolean": True}
     return None if kind == "null" else plain.get(str(kind), "example")
+
+
+def _within(schema: dict[str, Any]) -> float:
+    """1, or the bound that is nearest to it."""
+    return float(min(max(1, schema.get("minimum", 1)), schema.get("maximum", 2**53)))
 
 
 def _referred(reference: str, root: dict[str, Any]) -> dict[str, Any]:
