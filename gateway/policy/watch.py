@@ -27,20 +27,23 @@ class Watcher:
         except Exception:
             self._version = ""  # the first load says what is wrong
         self._stamp_beyond = self._look_beyond()
+        self._seen = self._stamp, self._stamp_beyond
 
     def changed(self) -> Source | None:
-        """The source when its content, or a file that it leads to, is another than at the last call, else None.
-        PolicyError as `read_source`.
+        """The source when its content, or a file that it leads to, is another than before and nothing moved since the
+        last call: half a file may be a sound policy that admits nobody. PolicyError as `read_source`.
 
         Stamps are taken before the files are read, so a change that arrives in between is seen at the next call.
         """
-        stamp, beyond = self._look(), self._look_beyond()
-        if stamp == self._stamp and beyond == self._stamp_beyond:
+        seen = stamp, beyond = self._look(), self._look_beyond()
+        still, self._seen = seen == self._seen, seen
+        if not still or (stamp == self._stamp and beyond == self._stamp_beyond):
             return None
         source = read_source(self._directory)
         self._stamp = stamp
         other = self._take(source) or beyond != self._stamp_beyond
         self._stamp_beyond = self._look_beyond()
+        self._seen = stamp, self._stamp_beyond
         return source if other else None
 
     def _take(self, source: Source) -> bool:

@@ -197,6 +197,14 @@ async def test_null_means_not_set_as_in_openais_own_api(gateway):
     assert (await gateway.ask(body=chat(max_tokens=None, temperature=None), key=KEY)).status == 200
 
 
+async def test_unknown_fields_that_pass_are_named_in_the_log_unless_they_are_no_names(gateway, provider):
+    """JSON-10"""
+    await gateway.ask(body=chat(vendor_flag=1, **{"my number is 555-0100": True}), key=KEY)
+    assert gateway.lines[-1]["unknown_fields"] == "vendor_flag"
+    await gateway.ask(body=chat(), key=KEY)
+    assert "unknown_fields" not in gateway.lines[-1]
+
+
 async def test_unknown_fields_pass_or_are_refused_as_the_policy_says(gateway, provider, tmp_path):
     """JSON-10"""
     body = chat(vendor_flag={"a": 1})

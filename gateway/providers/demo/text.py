@@ -85,7 +85,7 @@ def _of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
         names = list(properties) if depth < 8 else list(schema.get("required", []))
         return {name: example(properties.get(name, {}), root, depth + 1) for name in names if depth < 32}
     if kind == "array":
-        count = max(1, int(schema.get("minItems", 1)))
+        count = int(max(1.0, _number(schema, "minItems", 1.0)))
         return [example(schema.get("items", {}), root, depth + 1) for _ in range(min(count, 64))] if depth < 32 else []
     plain = {"integer": int(_within(schema)), "number": float(_within(schema)), "boolean": True}
     return None if kind == "null" else plain.get(str(kind), "example")
@@ -93,7 +93,13 @@ def _of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
 
 def _within(schema: dict[str, Any]) -> float:
     """1, or the bound that is nearest to it."""
-    return float(min(max(1, schema.get("minimum", 1)), schema.get("maximum", 2**53)))
+    return min(max(1.0, _number(schema, "minimum", 1.0)), _number(schema, "maximum", 2.0**53))
+
+
+def _number(schema: dict[str, Any], key: str, default: float) -> float:
+    """A caller's schema may hold anything."""
+    value = schema.get(key)
+    return float(value) if type(value) in {int, float} else default
 
 
 def _referred(reference: str, root: dict[str, Any]) -> dict[str, Any]:
