@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from tests.support.raw import Answer, Raw
@@ -92,15 +94,29 @@ async def run_gateway(*arguments: str, env: dict[str, str]) -> tuple[int, str, s
     return process.returncode or 0, out.decode(), err.decode()
 
 
+def _limit_descriptors(count: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
 @contextlib.asynccontextmanager
-async def serving(policy: str, tmp_path: Path, **settings: str) -> AsyncIterator[GatewayProcess]:
+async def serving(
+    policy: str, tmp_path: Path, descriptors: int | None = None, **settings: str
+) -> AsyncIterator[GatewayProcess]:
+    """`descriptors`: how many files the process may have open."""
     policies, ready, log = tmp_path / "policies", tmp_path / "ready.json", tmp_path / "log.txt"
     policies.mkdir(exist_ok=True)
     (policies / "policy.yaml").write_text(policy)
     env = environment(tmp_path, GATEWAY_READY_FILE=str(ready), **settings)
     with log.open("wb") as stream:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "serve", env=env, stderr=stream, stdin=asyncio.subprocess.DEVNULL
+            sys.executable,
+            "-m",
+            "gateway",
+            "serve",
+            env=env,
+            stderr=stream,
+            stdin=asyncio.subprocess.DEVNULL,
+            preexec_fn=None if descriptors is None else partial(_limit_descriptors, descriptors),
         )
     try:
         await until(lambda: ready.exists() or process.returncode is not None, 20)
