@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/clients/node
 
-.PHONY: help install run test check bench lock clean
+.PHONY: help install run test check bench docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,9 @@ lock: ## write the hash-locked requirements anew (needs uv)
 
 bench: install ## measure the gateway beside nginx and Envoy (needs wrk; the two where installed)
 	@$(BIN)/python -m bench
+
+docs: install ## write docs/reference.md from the code
+	$(BIN)/python -m tests.support.docs
 
 clean: ## remove what install made
 	rm -rf $(VENV) $(NODE)/node_modules

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 
 from gateway.core.model import Record
@@ -129,7 +128,7 @@ async def test_a_rotated_key_file_is_used_without_a_restart(provider, tmp_path):
         gateway.worker.watch()
         await gateway.ask(body=chat(), key=KEY)
         key.with_suffix(".new").write_text("sk-second-canary-00000000000")
-        os.replace(key.with_suffix(".new"), key)
+        key.with_suffix(".new").replace(key)
         async with asyncio.timeout(5):
             while provider.calls[-1].header("authorization") != b"Bearer sk-second-canary-00000000000":
                 await asyncio.sleep(0.02)
