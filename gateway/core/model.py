@@ -5,14 +5,20 @@ Header lists are `Headers`: (name, value) pairs of bytes in wire order, names in
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from gateway.core.secret import Secret
 
 Headers = list[tuple[bytes, bytes]]
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,41 @@ class Names:
     def of(cls, names: list[str] | tuple[str, ...]) -> Names:
         return cls(
             exact=frozenset(name for name in names if "*" not in name),
-            patterns=tuple(name.replace("[", "[[]").replace("?", "[?]") for name in names if "*" in name),
+            patterns=tuple(name for name in names if "*" in name),
         )
 
     def __contains__(self, name: str) -> bool:
-        return name in self.exact or any(fnmatchcase(name, pattern) for pattern in self.patterns)
+        return name in self.exact or any(_compiled(pattern).fullmatch(name) for pattern in self.patterns)
+
+    def meets(self, pattern: str) -> bool:
+        """Whether some name is in the set and matches `pattern` too."""
+        if any(_compiled(pattern).fullmatch(name) for name in self.exact):
+            return True
+        return any(_overlap(own, pattern) for own in self.patterns)
+
+
+@lru_cache(maxsize=4096)
+def _overlap(one: str, other: str) -> bool:
+    """Whether a text matches both. `reached` holds the places of `other` that the part of `one` so far can lead to."""
+    reached = _past_stars({0}, other)
+    for char in one:
+        if char == "*":
+            reached = set(range(min(reached), len(other) + 1)) if reached else set()
+            continue
+        stepped = {at for at in reached if at < len(other) and other[at] == "*"}
+        stepped |= {at + 1 for at in reached if at < len(other) and other[at] == char}
+        reached = _past_stars(stepped, other)
+    return len(other) in reached
+
+
+def _past_stars(places: set[int], pattern: str) -> set[int]:
+    found = set(places)
+    for place in places:
+        at = place
+        while at < len(pattern) and pattern[at] == "*":
+            at += 1
+            found.add(at)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

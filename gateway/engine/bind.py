@@ -39,7 +39,7 @@ def _reachable(call: Call, runtime: Runtime) -> tuple[Target, ...]:
     a candidate, and the one that knows the id answers."""
     providers: dict[str, Target] = {}
     for rule, targets in runtime.policy.models.rules():
-        if rule in call.caller.models:
+        if call.caller.models.meets(rule):
             for target in targets:
                 providers.setdefault(target.provider, target)
     if not providers:

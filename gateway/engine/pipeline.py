@@ -26,8 +26,8 @@ from gateway.engine.admit import admit, identify
 from gateway.engine.bind import bind
 from gateway.engine.catalogue import catalogue
 from gateway.engine.forward import forward, usage_was_added
-from gateway.engine.relay import Relay
 from gateway.engine.heartbeat import with_heartbeat
+from gateway.engine.relay import Relay
 from gateway.engine.runtime import Runtime
 from gateway.engine.settle import settle
 from gateway.engine.tasks import Tasks

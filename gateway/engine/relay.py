@@ -13,10 +13,11 @@ from gateway.core.model import Call, Headers, Record
 from gateway.core.ports import Client, Upstream, UpstreamReply
 from gateway.engine import headers as header_rules
 from gateway.engine.tasks import Tasks
+from gateway.wire import sse
 from gateway.wire.dialect import Dialect, StreamState
 from gateway.wire.dialects import DIALECTS
 from gateway.wire.encodings import ReplyDecoder
-from gateway.wire.sse import Frames, FrameTooLarge, frame
+from gateway.wire.sse import Frames, FrameTooLarge
 
 MAX_ERROR_BYTES = 1 << 20
 MAX_HELD_BYTES = 1 << 20
@@ -80,7 +81,7 @@ class Relay:
             raise Refusal("upstream_invalid", "The provider's error message cannot be shown.")
         if self._client.started:  # by a heartbeat
             self._record.status = 200
-            await self._client.write(frame(_on_one_line(body)))
+            await self._client.write(sse.frame(_on_one_line(body)))
             await self._client.finish()
             return
         await self._answer(body)

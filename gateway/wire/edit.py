@@ -6,7 +6,8 @@ import re
 
 import orjson
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]', re.DOTALL)
+# Possessive, so that a long string costs no backtracking points: without, 8 MB took 3 s and 850 MB.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]', re.DOTALL)
 _BLANK = b" \t\r\n"
 
 

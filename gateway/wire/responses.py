@@ -103,15 +103,18 @@ class ResponsesState:
         """Of the last event seen; -1 when there was none with a number."""
         event = self._parsed(self._last)
         number = event.get("sequence_number")
-        return number if type(number) is int else -1
+        return number if type(number) is int and 0 <= number < 2**53 else -1
 
     def observe(self, frame_: bytes) -> bool:
+        data = data_of(frame_)
+        if data is None:  # a comment
+            return False
         self._last = frame_
         if event_of(frame_) in _TERMINAL:
             self.ended = True
             response = self._parsed(frame_).get("response")
             self.usage = self._dialect.usage_of(response)
-        elif data_of(frame_) == b"[DONE]":
+        elif data == b"[DONE]":
             self.ended = self.done = True
         return False
 

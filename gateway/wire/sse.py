@@ -64,7 +64,7 @@ def data_of(frame: bytes) -> bytes | None:
 
 def event_of(frame: bytes) -> bytes:
     """The value of the last ``event`` line, b"" without one."""
-    names = [_value(line) for line in lines_of(frame) if line.startswith(b"event:")]
+    names = [_value(line) for line in lines_of(frame) if line.startswith(b"event:") or line == b"event"]
     return names[-1] if names else b""
 
 

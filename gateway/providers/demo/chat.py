@@ -100,18 +100,21 @@ def completion(request: dict[str, Any], made_at: int, id_: str) -> tuple[dict[st
 def _content(request: dict[str, Any], messages: list[dict[str, Any]]) -> str:
     wanted = request.get("response_format") or {}
     if wanted.get("type") == "json_schema":
-        return _json(text.example((wanted.get("json_schema") or {}).get("schema") or {"type": "object"}))
+        named = wanted.get("json_schema")
+        schema = named.get("schema") if isinstance(named, dict) else None
+        return _json(text.example(schema or {"type": "object"}))
     said = text.reply_to(messages)
     return _json({"answer": said}) if wanted.get("type") == "json_object" else said
 
 
 def _function_to_call(request: dict[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any] | None:
-    functions = [tool["function"] for tool in request.get("tools") or [] if isinstance(tool.get("function"), dict)]
+    functions = [tool["function"] for tool in request.get("tools") or [] if _is_function(tool.get("function"))]
     choice = request.get("tool_choice") or "auto"
     if not functions or choice == "none":
         return None
     if isinstance(choice, dict):
-        name = (choice.get("function") or {}).get("name")
+        asked = choice.get("function")
+        name = asked.get("name") if isinstance(asked, dict) else None
         return next((function for function in functions if function.get("name") == name), None)
     if messages and messages[-1].get("role") == "tool":
         return None
@@ -119,6 +122,10 @@ def _function_to_call(request: dict[str, Any], messages: list[dict[str, Any]]) -
         return functions[0]  # type: ignore[no-any-return]
     said = text.text_of(messages[-1].get("content")).lower() if messages else ""
     return next((function for function in functions if _is_asked_for(str(function.get("name", "")), said)), None)
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("name"), str)
 
 
 def _is_asked_for(name: str, said: str) -> bool:

@@ -6,6 +6,7 @@ It answers in OpenAI's shapes, whole and streamed, calls tools, fills JSON schem
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -19,6 +20,8 @@ from gateway.core.ports import UpstreamReply, UpstreamRequest
 from gateway.providers.demo import chat, responses, text
 
 DIMENSIONS = 256
+MAX_DIMENSIONS = 4096
+_PLACE = re.compile(r"[0-9]{1,9}")
 
 
 class DemoReply:
@@ -110,14 +113,17 @@ class Demo:
         asked = parse_qs(query)
         if asked.get("stream") == ["true"]:
             after = asked.get("starting_after", ["-1"])[0]
-            return self._typed(response, int(after) + 1 if after.isdigit() else 0)
+            return self._typed(response, int(after) + 1 if _PLACE.fullmatch(after) else 0)
         return self._json(response)
 
     def _embeddings(self, request: dict[str, Any]) -> DemoReply:
+        dimensions = request.get("dimensions") or DIMENSIONS
+        if dimensions > MAX_DIMENSIONS:
+            return self._error(400, f"The demo model has at most {MAX_DIMENSIONS} dimensions.", "invalid_value")
         given = request["input"]
         one = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
         texts = [entry if isinstance(entry, str) else str(entry) for entry in ([given] if one else given)]
-        vectors = [text.vector(entry, request.get("dimensions") or DIMENSIONS) for entry in texts]
+        vectors = [text.vector(entry, dimensions) for entry in texts]
         base64 = request.get("encoding_format") == "base64"
         data = [
             {"object": "embedding", "index": index, "embedding": text.packed(values) if base64 else values}

@@ -89,7 +89,8 @@ def _said(request: dict[str, Any], id_: str) -> tuple[chat.Said, int]:
     choice = request.get("tool_choice")
     if isinstance(choice, dict):
         choice = {"type": "function", "function": {"name": choice.get("name")}}
-    wanted = (request.get("text") or {}).get("format") or {}
+    wanted = (request.get("text") or {}).get("format")
+    wanted = wanted if isinstance(wanted, dict) else {}
     shaped = {
         "messages": messages,
         "tools": tools,

@@ -10,7 +10,9 @@ import struct
 from typing import Any
 
 MAX_ECHO = 400
-_WORD = re.compile(r"\S+\s*")
+MAX_DEPTH = 32
+MAX_VALUES = 500
+_WORD = re.compile(r"\s*\S+\s*")
 
 
 def count_tokens(text: str) -> int:
@@ -62,33 +64,60 @@ def limited(text: str, max_tokens: int | None, stop: list[str]) -> tuple[str, st
     return text, "stop"
 
 
-def example(schema: dict[str, Any], root: dict[str, Any] | None = None, depth: int = 0) -> Any:
-    """An instance that satisfies the common parts of JSON Schema: enum, const, $ref, anyOf, types, required, bounds."""
-    root = root or schema
-    if "$ref" in schema and depth < 32:
-        return example(_referred(schema["$ref"], root), root, depth + 1)
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            return example(schema[key][0], root, depth + 1)
-    return _of_type(schema, root, depth)
+def example(schema: Any) -> Any:
+    """An instance that satisfies the common parts of JSON Schema: enum, const, $ref, anyOf, types, required, bounds.
+    A schema that branches into itself is followed for MAX_VALUES values; what is no schema counts as {}."""
+    return _Example(_object(schema)).of(schema, 0)
 
 
-def _of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) and kind else kind
-    if kind == "object":
-        properties = schema.get("properties", {})
-        names = list(properties) if depth < 8 else list(schema.get("required", []))
-        return {name: example(properties.get(name, {}), root, depth + 1) for name in names if depth < 32}
-    if kind == "array":
-        count = int(max(1.0, _number(schema, "minItems", 1.0)))
-        return [example(schema.get("items", {}), root, depth + 1) for _ in range(min(count, 64))] if depth < 32 else []
-    plain = {"integer": int(_within(schema)), "number": float(_within(schema)), "boolean": True}
-    return None if kind == "null" else plain.get(str(kind), "example")
+class _Example:
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        self._left = MAX_VALUES
+
+    def of(self, given: Any, depth: int) -> Any:
+        schema = _object(given)
+        self._left -= 1
+        if self._left <= 0 or depth > MAX_DEPTH:
+            return None
+        if isinstance(schema.get("$ref"), str):
+            return self.of(self._referred(schema["$ref"]), depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if _list(schema.get("enum")):
+            return schema["enum"][0]
+        for key in ("anyOf", "oneOf", "allOf"):
+            if _list(schema.get(key)):
+                return self.of(schema[key][0], depth + 1)
+        return self._of_type(schema, depth)
+
+    def _of_type(self, schema: dict[str, Any], depth: int) -> Any:
+        kind = schema.get("type", "object" if "properties" in schema else "string")
+        kind = kind[0] if isinstance(kind, list) and kind else kind
+        if kind == "object":
+            properties = _object(schema.get("properties"))
+            required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+            names = list(properties) if depth < MAX_DEPTH // 4 else required
+            return {name: self.of(properties.get(name), depth + 1) for name in names if self._left > 0}
+        if kind == "array":
+            count = int(min(64.0, max(1.0, _number(schema, "minItems", 1.0))))
+            return [self.of(schema.get("items"), depth + 1) for _ in range(count) if self._left > 0]
+        plain = {"integer": int(_within(schema)), "number": _within(schema), "boolean": True, "null": None}
+        return plain.get(kind, "example") if isinstance(kind, str) else "example"
+
+    def _referred(self, reference: str) -> Any:
+        found: Any = self._root
+        for part in reference.removeprefix("#/").split("/") if reference != "#" else []:
+            found = _object(found).get(part)
+        return found
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _within(schema: dict[str, Any]) -> float:
@@ -97,16 +126,8 @@ def _within(schema: dict[str, Any]) -> float:
 
 
 def _number(schema: dict[str, Any], key: str, default: float) -> float:
-    """A caller's schema may hold anything."""
     value = schema.get(key)
-    return float(value) if type(value) in {int, float} else default
-
-
-def _referred(reference: str, root: dict[str, Any]) -> dict[str, Any]:
-    found: Any = root
-    for part in reference.removeprefix("#/").split("/") if reference != "#" else []:
-        found = found.get(part, {}) if isinstance(found, dict) else {}
-    return found if isinstance(found, dict) else {}
+    return float(value) if isinstance(value, int | float) and abs(value) <= 2**53 else default
 
 
 def vector(text: str, dimensions: int) -> list[float]:
