@@ -101,7 +101,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         if not name.startswith("GATEWAY_"):
             continue
         if name not in known:
-            raise SettingsError(f"{name}: there is no such setting; `gateway serve --help` lists them")
+            raise SettingsError(
+                f"{name}: there is no such setting; `gateway serve --help` lists them{_hint(name, text)}"
+            )
         values[known[name].name] = _parsed(name, text, known[name].metadata["parse"])
     return Settings(**values)
 
@@ -112,4 +114,10 @@ def _parsed(name: str, text: str, parse: Callable[[str], object]) -> object:
     try:
         return parse(text)
     except ValueError as error:
-        raise SettingsError(f"{name}: expected {error}") from None
+        raise SettingsError(f"{name}: expected {error}{_hint(name, text)}") from None
+
+
+def _hint(name: str, text: str) -> str:
+    """Kubernetes sets such variables in every pod beside a Service that is named gateway."""
+    injected = text.startswith("tcp://") or name.startswith(("GATEWAY_SERVICE_", "GATEWAY_PORT_"))
+    return "; Kubernetes sets it for a Service named gateway: set enableServiceLinks: false" if injected else ""

@@ -39,3 +39,11 @@ def test_a_wrong_value_names_its_variable_and_never_its_value(name, value):
 def test_a_setting_that_does_not_exist_is_refused():
     with pytest.raises(SettingsError, match="GATEWAY_PROT"):
         read_settings({"GATEWAY_PROT": "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("GATEWAY_PORT", "tcp://10.0.0.1:80"), ("GATEWAY_SERVICE_HOST", "10.0.0.1")]
+)
+def test_what_kubernetes_injects_for_a_service_of_our_name_is_explained(name, value):
+    with pytest.raises(SettingsError, match="enableServiceLinks: false"):
+        read_settings({name: value})

@@ -30,8 +30,9 @@ def run(_: argparse.Namespace) -> int:
     try:
         connection.request("GET", "/healthz")
         healthy = connection.getresponse().status == http.client.OK
-    except OSError as error:
-        raise Failure(f"no answer from {host}:{settings.admin_port}: {error.strerror or error}", exit_code=1) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise Failure(f"no answer from {host}:{settings.admin_port}: {reason}", exit_code=1) from None
     finally:
         connection.close()
     return 0 if healthy else 1

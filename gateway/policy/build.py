@@ -40,11 +40,18 @@ class Unresolved(Exception):
 
 
 class Builder:
-    """One build. `problems` holds what was found; the PolicySet counts only when it is empty."""
+    """One build. `problems` holds what was found; the PolicySet counts only when it is empty. `wrong` are the entries
+    (section, name) that stand in the files but not in the document, as the schema refuses them."""
 
     def __init__(
-        self, document: schema.PolicyDocument, where: Where, directory: Path, environ: Mapping[str, str]
+        self,
+        document: schema.PolicyDocument,
+        where: Where,
+        directory: Path,
+        environ: Mapping[str, str],
+        wrong: frozenset[tuple[str, str]] = frozenset(),
     ) -> None:
+        self._wrong = wrong
         self._document = document
         self._where = where
         self._directory = directory
@@ -172,11 +179,17 @@ class Builder:
 
     def _known(self, path: tuple[str | int, ...], provider: str) -> bool:
         """Whether the provider can be used; one that does not exist at all is a problem."""
+        if self._is_wrong("providers", provider):
+            return False
         if provider not in self._document.providers:
             close = suggestion(provider, self._document.providers)
             self._problem(path, f'there is no provider "{provider}"{close}')
             return False
         return provider not in self._left_out
+
+    def _is_wrong(self, section: str, name: str | None = None) -> bool:
+        """Whether the entry, or with no name any entry, of the section was left out."""
+        return any(where == section and entry in {name or entry, ""} for where, entry in self._wrong)
 
     def _passthrough(self) -> tuple[Passthrough, ...]:
         rows = []
@@ -189,6 +202,8 @@ class Builder:
         return tuple(rows)
 
     def _refuse_unused(self) -> None:
+        if self._is_wrong("models") or self._is_wrong("passthrough"):
+            return  # one of those may use it
         used = {target.provider for row in self._document.models.values() for target in row.targets}
         used |= {row.provider for row in self._document.passthrough.values()}
         for name, row in self._document.providers.items():

@@ -18,6 +18,7 @@ from gateway.policy.schema import PolicyDocument
 from gateway.policy.suggest import suggestion
 
 Source = tuple[tuple[str, bytes], ...]
+Entry = tuple[str, str]
 MAX_FILE_BYTES = 4 * 2**20
 _SECTIONS = tuple(PolicyDocument.model_fields)
 __all__ = ["PolicyError", "PolicyErrors", "Source", "load", "read_source", "referenced", "version_of"]
@@ -91,13 +92,15 @@ def load(source: Source, directory: Path, environ: Mapping[str, str]) -> PolicyS
     for file in files:
         merged.add(file)
     problems += merged.problems
-    document = merged.validated(problems)
-    if document is None or problems:
+    if problems:  # what could not be read may be what others refer to
+        merged.validated(problems)
         raise PolicyErrors(problems)
-    builder = Builder(document, merged.where, directory, environ)
+    document, left_out = merged.validated(problems)
+    builder = Builder(document, merged.where, directory, environ, left_out)
     policy = builder.build(version_of(source))
-    if builder.problems:
-        raise PolicyErrors(builder.problems)
+    problems += builder.problems
+    if problems:
+        raise PolicyErrors(problems)
     return policy
 
 
@@ -168,19 +171,43 @@ class _Merged:
         name, line = self._lines.get(path, ("", 1))
         return str(self._directory / name), line
 
-    def validated(self, problems: list[Problem]) -> PolicyDocument | None:
-        try:
-            return PolicyDocument.model_validate(self._value)
-        except ValidationError as error:
-            details = error.errors(include_url=False, include_context=True, include_input=False)
-            problems.extend(self._schema_problem(detail) for detail in details)
-        return None
+    def validated(self, problems: list[Problem]) -> tuple[PolicyDocument, frozenset[Entry]]:
+        """The document without the entries that are wrong by the schema, and those: so that references can be checked
+        in the same round."""
+        left_out: set[Entry] = set()
+        value = self._value
+        while True:
+            try:
+                return PolicyDocument.model_validate(value), frozenset(left_out)
+            except ValidationError as error:
+                details = error.errors(include_url=False, include_context=True, include_input=False)
+                problems.extend(self._schema_problem(detail) for detail in details)
+                wrong = {_entry_of(detail["loc"]) for detail in details}
+                if wrong <= left_out:  # leaving the entries out was not enough
+                    wrong = {(section, "") for section, _ in wrong}
+                left_out |= wrong
+                value = _without(value, wrong)
 
     def _schema_problem(self, detail: Any) -> Problem:
         path = tuple(part for part in detail["loc"] if part != "[key]")
         file, line = self.where(*path)
         shown = dotted(path)
         return Problem(file, line, f"{shown}: {_reworded(detail, path)}")
+
+
+def _entry_of(loc: tuple[Any, ...]) -> Entry:
+    """(section, name); the name is "" where the section as a whole is wrong."""
+    return str(loc[0]), str(loc[1]) if len(loc) > 1 else ""
+
+
+def _without(value: dict[str, Any], wrong: set[Entry]) -> dict[str, Any]:
+    return {
+        section: {name: entry for name, entry in entries.items() if (section, name) not in wrong}
+        if isinstance(entries, dict)
+        else entries
+        for section, entries in value.items()
+        if (section, "") not in wrong
+    }
 
 
 def _reworded(detail: Any, path: tuple[str | int, ...]) -> str:

@@ -25,31 +25,44 @@ from gateway.settings import Settings, read_settings
 from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
 
+Stop = tuple[float, float]  # how long to go on accepting, how long to let calls end
+
 
 async def _run(settings: Settings, lines: Lines, listen: socket.socket, control: socket.socket) -> None:
     log = make_log(settings.log_format, settings.log_level, lines=lines).bind(worker=os.getpid())
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
     gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics(), render)
     worker = Worker(gateway, settings, log)
-    stops: asyncio.Queue[None] = asyncio.Queue()
+    stops: asyncio.Queue[Stop] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stops.put_nowait, None)
+    loop.add_signal_handler(signal.SIGTERM, stops.put_nowait, (settings.drain_delay_s, settings.grace_s))
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal sends it to the whole group; the parent decides
     channel = await Channel.over(control)
-    obeying = asyncio.create_task(_obey(channel, gateway, worker, listen))
-    stopping = asyncio.create_task(stops.get())
-    await asyncio.wait({obeying, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    orphaned = obeying.done()
-    await drain(worker, 0.0 if orphaned else settings.drain_delay_s, settings.grace_s, stops.get())
-    for task in (obeying, stopping):
-        task.cancel()
-    await asyncio.gather(obeying, stopping, return_exceptions=True)
+    obeying = asyncio.create_task(_obey(channel, gateway, worker, listen, stops, settings.grace_s))
+    delay_s, grace_s = await stops.get()
+    await drain(worker, delay_s, grace_s, stops.get())
+    obeying.cancel()
+    await asyncio.gather(obeying, return_exceptions=True)
 
 
-async def _obey(channel: Channel, gateway: Gateway, worker: Worker, listen: socket.socket) -> None:
-    """Answers the supervisor until it is gone."""
-    while (message := await channel.receive()) is not None:
-        await channel.send(await _answer(message, gateway, worker, listen))
+async def _obey(
+    channel: Channel,
+    gateway: Gateway,
+    worker: Worker,
+    listen: socket.socket,
+    stops: asyncio.Queue[Stop],
+    grace_s: float,
+) -> None:
+    """Answers the supervisor; stops when that is gone."""
+    try:
+        while (message := await channel.receive()) is not None:
+            if message["do"] == "drain":
+                stops.put_nowait((message["delay_s"], message["grace_s"]))
+                await channel.send({"ok": True})
+            else:
+                await channel.send(await _answer(message, gateway, worker, listen))
+    finally:
+        stops.put_nowait((0.0, grace_s))
 
 
 async def _answer(message: dict[str, Any], gateway: Gateway, worker: Worker, listen: socket.socket) -> dict[str, Any]:

@@ -69,12 +69,10 @@ class Supervisor:
         self._sock.close()
         for task in list(self._tasks):
             task.cancel()
-        for child in self._children.values():
-            child.terminate()
-        ends = [child.process.wait() for child in self._children.values()]
+        message = {"do": "drain", "delay_s": delay_s, "grace_s": grace_s}
         try:
-            async with asyncio.timeout((self._settings.drain_delay_s if grace_s else 0.0) + grace_s + _STOP_MARGIN_S):
-                await asyncio.gather(*ends)
+            async with asyncio.timeout(delay_s + grace_s + _STOP_MARGIN_S):
+                await asyncio.gather(*(self._end(child, message) for child in self._children.values()))
         except TimeoutError:
             for child in self._children.values():
                 child.kill()
@@ -116,6 +114,11 @@ class Supervisor:
             return True
 
     # -- inside
+
+    async def _end(self, child: Child, message: dict[str, Any]) -> None:
+        if child.process.returncode is None:
+            await self._ask(child, message)
+        await child.process.wait()
 
     async def _reload(self, child: Child, message: dict[str, Any]) -> None:
         """A worker that cannot load what was found sound here is replaced: all run the same version."""
@@ -207,10 +210,6 @@ class Child:
         )
         theirs.close()
         return cls(process, await Channel.over(ours))
-
-    def terminate(self) -> None:
-        if self.process.returncode is None:
-            self.process.terminate()
 
     def kill(self) -> None:
         if self.process.returncode is None:

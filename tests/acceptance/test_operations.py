@@ -73,6 +73,23 @@ async def test_what_outlasts_the_grace_is_cut_with_an_error_event(provider, tmp_
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+async def test_an_interrupt_stops_without_the_delay(provider, tmp_path, workers):
+    """Ctrl-C on a terminal."""
+    settings = {"GATEWAY_DRAIN_DELAY_S": "60", "GATEWAY_WORKERS": workers}
+    async with serving(policy_for(provider.base_url), tmp_path, **settings) as gateway:
+        gateway.signal(signal.SIGINT)
+        assert await gateway.ended(5) == 0
+
+
+async def test_workers_get_the_whole_delay_also_without_grace(provider, tmp_path):
+    settings = {"GATEWAY_DRAIN_DELAY_S": "6", "GATEWAY_GRACE_S": "0", "GATEWAY_WORKERS": "2"}
+    async with serving(policy_for(provider.base_url), tmp_path, **settings) as gateway:
+        gateway.signal(signal.SIGTERM)
+        assert await gateway.ended(10) == 0
+        assert gateway.output.count('"cut":0') == 2
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_second_signal_makes_the_drain_short(provider, tmp_path, workers):
     provider.script = gated_stream(asyncio.Event())
     settings = {"GATEWAY_GRACE_S": "600", "GATEWAY_WORKERS": workers}

@@ -36,11 +36,13 @@ class Wire(asyncio.Transport):
 class Bench:
     """A connection with its far end, and what it told its pool."""
 
-    def __init__(self, timeouts: Timeouts = Timeouts()) -> None:
+    def __init__(self, timeouts: Timeouts | None = None) -> None:
         self.freed: list[bool] = []
         self.lost = 0
         loop = asyncio.get_running_loop()
-        self.connection = Connection(loop, timeouts, lambda it: self.freed.append(it.reusable()), lambda _: self._lose())
+        self.connection = Connection(
+            loop, timeouts or Timeouts(), lambda it: self.freed.append(it.reusable()), lambda _: self._lose()
+        )
         self.wire = Wire()
         self.connection.connection_made(self.wire)
 

@@ -134,7 +134,6 @@ async def test_proxy_variables_of_the_environment_are_not_read(provider, monkeyp
     """SSRF-08"""
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert os.environ["all_proxy"]
     http = pool_to(provider)
     assert await ask(http)
     await http.close()
