@@ -40,14 +40,17 @@ class Profile:
         self._before = _scrape(subject)
 
     def phases(self, load: Load) -> list[Phase]:
-        """Microseconds a call; the last row is what the phases do not see: HTTP in and out, the log line, metrics."""
+        """Microseconds a call; the last row is what the phases do not see: HTTP in and out, the log line,
+        metrics."""
         after = _scrape(self._subject)
         names = [name for name, part in after if part == "sum"]
         found = {name: self._mean_us(after, name) for name in names}
         waited = found.pop("call_duration") - found.pop("overhead")  # for the provider
         found["forward"] = max(0.0, found.get("forward", 0.0) - waited)
         rest = load.cpu_us - sum(found.values())
-        return [Phase(name, us) for name, us in found.items()] + [Phase("server, log, metrics", max(0.0, rest))]
+        return [Phase(name, us) for name, us in found.items()] + [
+            Phase("server, transport, log, metrics", max(0.0, rest))
+        ]
 
     def _mean_us(self, after: dict[tuple[str, str], float], name: str) -> float:
         calls = after[name, "count"] - self._before.get((name, "count"), 0.0)

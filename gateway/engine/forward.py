@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from gateway.core.clock import Clock
 from gateway.core.model import Call, Plan, Record, Target
 from gateway.core.ports import UpstreamReply, UpstreamRequest
 from gateway.engine import headers as header_rules
@@ -14,22 +15,27 @@ from gateway.wire import edit
 from gateway.wire.dialects import DIALECTS
 
 
-async def forward(call: Call, plan: Plan, runtime: Runtime, record: Record) -> UpstreamReply:
+async def forward(call: Call, plan: Plan, runtime: Runtime, record: Record, clock: Clock) -> UpstreamReply:
     """The reply's head has arrived. UpstreamFault when the provider gave none."""
     last = len(plan.targets) - 1
     for index, target in enumerate(plan.targets):
-        reply = await _send(call, target, runtime, record)
+        reply = await _send(call, target, runtime, record, clock)
         if reply.status != 404 or call.endpoint != "responses.object" or index == last:
             return reply
         reply.close()
     raise AssertionError("a plan without targets is answered by the gateway itself")
 
 
-async def _send(call: Call, target: Target, runtime: Runtime, record: Record) -> UpstreamReply:
+async def _send(call: Call, target: Target, runtime: Runtime, record: Record, clock: Clock) -> UpstreamReply:
     record.provider = target.provider
     record.upstream_model = target.model
     upstream = runtime.upstreams[target.provider]
-    return await upstream.send(await _request(call, target, runtime))
+    request = await _request(call, target, runtime)
+    began = clock.monotonic()
+    try:
+        return await upstream.send(request)
+    finally:
+        record.upstream_s += clock.monotonic() - began
 
 
 async def _request(call: Call, target: Target, runtime: Runtime) -> UpstreamRequest:

@@ -108,16 +108,12 @@ class Engine:
         await self._ask(client, call, plan, record, runtime)
 
     async def _ask(self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime) -> None:
-        began = self._clock.monotonic()
-        work = forward(call, plan, runtime, record)
-        try:
-            if call.stream and runtime.policy.limits.heartbeat_s:
-                own = [(b"x-request-id", record.call_id.encode()), *_own_headers(record)]
-                reply = await with_heartbeat(work, client, runtime.policy.limits.heartbeat_s, own)
-            else:
-                reply = await work
-        finally:
-            record.upstream_s += self._clock.monotonic() - began
+        work = forward(call, plan, runtime, record, self._clock)
+        if call.stream and runtime.policy.limits.heartbeat_s:
+            own = [(b"x-request-id", record.call_id.encode()), *_own_headers(record)]
+            reply = await with_heartbeat(work, client, runtime.policy.limits.heartbeat_s, own)
+        else:
+            reply = await work
         self._mark(record, "forward")
         record.outcome = "ok"
         own = _own_headers(record)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.callers.jwt import Issuer, IssuerError, Rights
+from gateway.callers.issuer import Issuer, IssuerError, Rights
 from gateway.callers.keys import KeyRow
 from gateway.core.model import Caller, Names, Pool, Provider, Timeouts, Tls
 from gateway.core.secret import Secret

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.callers.jwt import Issuer
+from gateway.callers.issuer import Issuer
 from gateway.callers.keys import KeyRow
 from gateway.core.model import Names, Provider, Target
 

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from gateway.callers.jwt import Issuer, Rights
+from gateway.callers.issuer import Issuer, Rights
 from gateway.core.model import Caller, Names
 
 NOW = 1_800_000_000.0

@@ -14,15 +14,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway.callers.jwt import (
-    Issuer,
-    IssuerError,
-    JwtVerifier,
-    Rights,
-    VerifiedTokens,
-    origin,
-    read_keys,
-)
+from gateway.callers.issuer import Issuer, IssuerError, Rights, origin
+from gateway.callers.jwks import read_keys
+from gateway.callers.jwt import JwtVerifier, VerifiedTokens
 from gateway.core.errors import Refusal
 from gateway.core.model import Caller, Names
 from tests.callers.fakes import (
@@ -488,7 +482,7 @@ async def test_known_keys_serve_at_once_while_a_failing_issuer_is_asked_again() 
 
 async def test_an_issuer_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """AUTH-07"""
-    monkeypatch.setattr("gateway.callers.jwt.FETCH_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("gateway.callers.jwks.FETCH_TIMEOUT_S", 0.02)
     scene = Scene()
     scene.fetch.open.clear()
     assert await scene.code(scene.signer.token()) == "authentication_unavailable"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.clock import SystemClock
 from gateway.core.errors import CONNECT_FAILED, UpstreamFault
 from gateway.core.model import Call, Plan, Target
 from gateway.engine.forward import forward, usage_was_added
@@ -25,7 +26,7 @@ def json_call(body: bytes, endpoint: str = "chat", **changed: Any) -> Call:
 async def sent_body(call: Call, target: Target = SAME, stream_usage: bool = True) -> bytes:
     upstream = FakeUpstream()
     runtime = runtime_for(RULES, {"a": upstream}, stream_usage=stream_usage)
-    await forward(call, Plan("v-1", (target,)), runtime, record())
+    await forward(call, Plan("v-1", (target,)), runtime, record(), SystemClock())
     [request] = upstream.sent
     assert request.content_length == len(request.body)
     return request.body
@@ -86,7 +87,7 @@ async def test_a_large_body_is_edited_the_same() -> None:
 async def test_the_path_keeps_its_query_and_loses_the_version() -> None:
     upstream = FakeUpstream()
     call = call_for("passthrough", method="GET", path="/v1/files/f%2F1?after=%C3%A9&limit=1")
-    await forward(call, Plan("v-1", (Target("a", ""),)), runtime_for(RULES, {"a": upstream}), record())
+    await forward(call, Plan("v-1", (Target("a", ""),)), runtime_for(RULES, {"a": upstream}), record(), SystemClock())
     assert (upstream.sent[0].method, upstream.sent[0].path) == ("GET", "/files/f%2F1?after=%C3%A9&limit=1")
 
 
@@ -94,7 +95,7 @@ async def test_an_answer_that_is_read_is_asked_for_uncompressed() -> None:
     upstream = FakeUpstream()
     headers = [(b"accept-encoding", b"br"), (b"authorization", b"Bearer gw-key"), (b"user-agent", b"app")]
     call = json_call(BODY, headers=headers)
-    await forward(call, Plan("v-1", (Target("a", "m"),)), runtime_for(RULES, {"a": upstream}), record())
+    await forward(call, Plan("v-1", (Target("a", "m"),)), runtime_for(RULES, {"a": upstream}), record(), SystemClock())
     assert upstream.sent[0].headers == [(b"user-agent", b"app"), (b"accept-encoding", b"identity")]
 
 
@@ -104,7 +105,7 @@ async def test_an_upload_streams_through_unread_with_its_coding() -> None:
     headers = [(b"content-encoding", b"gzip"), (b"accept-encoding", b"br")]
     call = call_for("passthrough", path="/v1/files", headers=headers, body=in_pieces(b"one", b"two"), content_length=6)
     runtime = runtime_for({}, {"a": upstream}, (row,))
-    await forward(call, Plan("v-1", (Target("a", ""),)), runtime, record())
+    await forward(call, Plan("v-1", (Target("a", ""),)), runtime, record(), SystemClock())
     [request] = upstream.sent
     assert request.content_length == 6
     assert [piece async for piece in request.body] == [b"one", b"two"]
@@ -114,7 +115,7 @@ async def test_an_upload_streams_through_unread_with_its_coding() -> None:
 async def test_the_record_names_where_the_call_went() -> None:
     told = record()
     runtime = runtime_for(RULES, {"a": FakeUpstream()})
-    await forward(json_call(BODY), Plan("v-1", (Target("a", "real-name"),)), runtime, told)
+    await forward(json_call(BODY), Plan("v-1", (Target("a", "real-name"),)), runtime, told, SystemClock())
     assert (told.provider, told.upstream_model) == ("a", "real-name")
 
 
@@ -123,7 +124,7 @@ async def test_a_fault_of_the_provider_is_not_retried_elsewhere() -> None:
     told = record()
     plan = Plan("v-1", (Target("a", "m"), Target("b", "m")))
     with pytest.raises(UpstreamFault):
-        await forward(json_call(BODY), plan, runtime_for(RULES, {"a": first, "b": second}), told)
+        await forward(json_call(BODY), plan, runtime_for(RULES, {"a": first, "b": second}), told, SystemClock())
     assert second.sent == []
     assert told.provider == "a"
 
@@ -133,7 +134,7 @@ async def test_only_the_first_target_is_asked(status: int) -> None:
     reply, second = FakeReply(status), FakeUpstream()
     plan = Plan("v-1", (Target("a", "m"), Target("b", "m")))
     runtime = runtime_for(RULES, {"a": FakeUpstream(reply), "b": second})
-    assert await forward(json_call(BODY), plan, runtime, record()) is reply
+    assert await forward(json_call(BODY), plan, runtime, record(), SystemClock()) is reply
     assert not reply.closed
     assert second.sent == []
 
@@ -147,7 +148,7 @@ async def test_a_stored_object_is_looked_for_until_a_provider_knows_it() -> None
     told = record()
     plan = Plan("v-1", (Target("a", "m"), Target("b", "other")))
     runtime = runtime_for(RULES, {"a": FakeUpstream(missing), "b": FakeUpstream(found)})
-    assert await forward(stored(), plan, runtime, told) is found
+    assert await forward(stored(), plan, runtime, told, SystemClock()) is found
     assert missing.closed
     assert not found.closed
     assert told.provider == "b"
@@ -157,7 +158,7 @@ async def test_a_stored_object_that_nobody_knows_is_the_last_providers_404() -> 
     replies = [FakeReply(404), FakeReply(404)]
     plan = Plan("v-1", (Target("a", "m"), Target("b", "other")))
     runtime = runtime_for(RULES, {"a": FakeUpstream(replies[0]), "b": FakeUpstream(replies[1])})
-    assert await forward(stored(), plan, runtime, record()) is replies[1]
+    assert await forward(stored(), plan, runtime, record(), SystemClock()) is replies[1]
     assert [reply.closed for reply in replies] == [True, False]
 
 
@@ -166,7 +167,7 @@ async def test_the_search_for_a_stored_object_ends_at_any_other_answer(status: i
     second = FakeUpstream()
     plan = Plan("v-1", (Target("a", "m"), Target("b", "other")))
     runtime = runtime_for(RULES, {"a": FakeUpstream(FakeReply(status)), "b": second})
-    assert (await forward(stored(), plan, runtime, record())).status == status
+    assert (await forward(stored(), plan, runtime, record(), SystemClock())).status == status
     assert second.sent == []
 
 
@@ -187,5 +188,5 @@ async def test_added_usage_is_known_to_be_the_gateways_own(
     told = record()
     runtime = runtime_for(RULES, {"a": FakeUpstream()}, stream_usage=stream_usage)
     call = json_call(body, endpoint)
-    await forward(call, Plan("v-1", (Target("a", "m"),)), runtime, told)
+    await forward(call, Plan("v-1", (Target("a", "m"),)), runtime, told, SystemClock())
     assert usage_was_added(call, told, runtime) is added
