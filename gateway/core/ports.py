@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.model import Caller, Headers, Record
+from gateway.core.span import Context, Finding, Text, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,33 @@ class Authenticator(Protocol):
     async def authenticate(self, credential: str) -> Caller:
         """The proven caller, or Refusal: `invalid_api_key`, `expired_api_key`; `authentication_unavailable` when it
         cannot be decided. Never returns an identity-less caller."""
+
+
+class Guard(Protocol):
+    """One detector with its parameters, built once for a policy set and used by many calls at the same time.
+
+    It reports and never acts. It may raise anything: that is the verdict *not run*, and policy says what it means.
+    """
+
+    def for_call(self, context: Context) -> Guard:
+        """The guard for one call; itself, unless it compares the answer with the request."""
+
+    def check(self, view: View) -> Sequence[Finding]:
+        """Findings in all texts, in any order. Pure CPU, thread-safe, linear in the size of the texts."""
+
+    def open_tail(self, text: Text) -> int:
+        """How many characters at the end of an unfinished text may still become part of a finding, or decide one, once
+        more follows. For every continuation: findings that begin before that tail are the same as now."""
+
+
+class RemoteGuard(Protocol):
+    """A guard that asks somebody else. It sees whole texts only."""
+
+    async def ask(self, view: View) -> Sequence[Finding]:
+        """Bounded in time by the caller. Raises what went wrong: the verdict *not run*."""
+
+    async def close(self) -> None:
+        """Nothing is open afterwards."""
 
 
 class Sink(Protocol):
