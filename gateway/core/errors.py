@@ -50,6 +50,9 @@ CODES: dict[str, tuple[int, str]] = {
     "endpoint_not_allowed": (403, PERMISSION),
     "model_not_allowed": (403, PERMISSION),
     "model_not_found": (404, NOT_FOUND),
+    # what the guards say
+    "guard_blocked": (400, INVALID),
+    "guardrail_unavailable": (503, SERVER),
     # what the provider did
     "upstream_unreachable": (502, SERVER),
     "upstream_authentication": (502, SERVER),

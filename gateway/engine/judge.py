@@ -1,0 +1,183 @@
+"""Guards over texts -> what policy makes of it. Used for requests, answers and the windows of streams alike.
+
+A guard that raises, is late or cannot run gives the verdict *not run*: its row says whether that blocks or lets pass, and
+it is visible either way. What a guard raised is never told: it may quote the text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from gateway.core.clock import Clock
+from gateway.core.errors import Refusal
+from gateway.core.ports import Guard, RemoteGuard
+from gateway.core.rules import GuardSet, Outcome, Rule, Verdict
+from gateway.core.span import Context, Direction, Finding, Text, View
+
+# A guard's answer counts for this many texts or findings; more is a flood, and the guard has not run.
+MAX_FINDINGS = 100_000
+# Longer texts are read beside the event loop, in a pool of their own: a guard that hangs there delays no other work.
+INLINE_CHARACTERS = 16_384
+_POOL = ThreadPoolExecutor(4, thread_name_prefix="guard")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One rule over one view. `findings` are those of texts that the rule reads; empty when it has not run."""
+
+    rule: Rule
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(slots=True)
+class Judgement:
+    """All rules over one view."""
+
+    rules: list[Judged] = field(default_factory=list)
+
+    def of(self, outcome: Outcome) -> Judged | None:
+        """The first rule that came to this, in force."""
+        return next((judged for judged in self.rules if judged.outcome == outcome and judged.rule.enforced), None)
+
+    def masks(self) -> list[tuple[Rule, Finding]]:
+        return [
+            (judged.rule, finding)
+            for judged in self.rules
+            if judged.outcome == "mask" and judged.rule.enforced
+            for finding in judged.findings
+        ]
+
+    def refuse(self) -> None:
+        """Refusal when a rule in force blocks, or has not run and may not be left out."""
+        if (blocked := self.of("block")) is not None:
+            raise blocked_by(blocked.rule)
+        for judged in self.rules:
+            if judged.outcome == "not_run" and judged.rule.enforced and not judged.rule.fails_open:
+                raise Refusal(
+                    "guardrail_unavailable",
+                    f"The guard '{judged.rule.name}' could not check this, and the policy requires it.",
+                    retry_after_s=1,
+                )
+
+
+def blocked_by(rule: Rule) -> Refusal:
+    return Refusal("guard_blocked", f"Blocked by the guard '{rule.name}' of this gateway's policy.")
+
+
+class Judge:
+    """The rules of one direction for one call, and the verdicts they have come to so far."""
+
+    def __init__(self, rules: Sequence[Rule], direction: Direction, budget_s: float, context: Context, clock: Clock):
+        self._rules: list[tuple[Rule, Guard | RemoteGuard]] = []
+        self._local: list[tuple[Rule, Guard]] = []
+        for rule in rules:
+            if isinstance(rule.guard, RemoteGuard):
+                self._rules.append((rule, rule.guard))
+            else:
+                guard = rule.guard.for_call(context)
+                self._rules.append((rule, guard))
+                self._local.append((rule, guard))
+        self._direction = direction
+        self._left_s = budget_s
+        self._clock = clock
+        self.verdicts = {rule.name: Verdict(rule.name, direction, rule.enforced) for rule in rules}
+
+    @classmethod
+    def of(cls, guards: GuardSet, direction: Direction, context: Context, clock: Clock) -> Judge:
+        rules = guards.input if direction == "input" else guards.output
+        return cls(rules, direction, guards.budget_s, context, clock)
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    async def whole(self, texts: Sequence[Text]) -> Judgement:
+        """Every rule over whole texts; a rule that blocks ends it. Large texts are read beside the event loop."""
+        judgement = Judgement()
+        for rule, guard in self._rules:
+            judged = await self._judged(rule, guard, texts)
+            judgement.rules.append(judged)
+            if judged.outcome == "block" and rule.enforced:
+                break
+        return judgement
+
+    def window(self, text: Text, *, whole: bool) -> Judgement:
+        """Every local rule over the part of a stream that is not decided yet. Small, so it is read at once."""
+        judgement = Judgement()
+        view = View(self._direction, (text,), whole)
+        for rule, guard in self._local:
+            if not rule.reads(text):
+                continue
+            began = self._clock.monotonic()
+            try:
+                judged = self._concluded(rule, guard.check(view), (0,))
+            except Exception as error:
+                judged = self._not_run(rule, type(error).__name__)
+            self.verdicts[rule.name].duration_s += self._clock.monotonic() - began
+            judgement.rules.append(judged)
+        return judgement
+
+    def open_tail(self, text: Text) -> int:
+        """The longest that any rule must hold. A rule that cannot say holds all."""
+        tails = [0]
+        for rule, guard in self._local:
+            if rule.enforced and rule.reads(text):
+                try:
+                    tails.append(guard.open_tail(text))
+                except Exception:
+                    tails.append(len(text.raw))
+        return min(max(tails), len(text.raw))
+
+    def unread(self, reason: str) -> None:
+        """Something could not be read: no rule has seen it."""
+        for rule, _ in self._rules:
+            self.verdicts[rule.name].worsen("not_run")
+            self.verdicts[rule.name].reason = reason
+
+    async def _judged(self, rule: Rule, guard: Guard | RemoteGuard, texts: Sequence[Text]) -> Judged:
+        places = tuple(index for index, text in enumerate(texts) if rule.reads(text))
+        if not places:
+            return Judged(rule, "allow")
+        if self._left_s <= 0:
+            return self._not_run(rule, "budget")
+        view = View(self._direction, tuple(texts[index] for index in places))
+        began = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(min(rule.budget_s, self._left_s)):
+                return self._concluded(rule, await _checked(guard, view), places)
+        except TimeoutError:
+            return self._not_run(rule, "late")
+        except Exception as error:
+            return self._not_run(rule, type(error).__name__)
+        finally:
+            spent = self._clock.monotonic() - began
+            self._left_s -= spent
+            self.verdicts[rule.name].duration_s += spent
+
+    def _concluded(self, rule: Rule, found: Sequence[Finding], places: Sequence[int]) -> Judged:
+        if len(found) > MAX_FINDINGS:
+            return self._not_run(rule, "flood")
+        verdict = self.verdicts[rule.name]
+        for finding in found:
+            verdict.kinds[finding.kind] = verdict.kinds.get(finding.kind, 0) + 1
+            verdict.score = max(verdict.score, finding.score)
+        outcome: Outcome = rule.action if found else "allow"
+        verdict.worsen(outcome)
+        moved = tuple(Finding(places[one.text], one.start, one.end, one.kind, one.score, one.repair) for one in found)
+        return Judged(rule, outcome, moved)
+
+    def _not_run(self, rule: Rule, reason: str) -> Judged:
+        self.verdicts[rule.name].worsen("not_run")
+        self.verdicts[rule.name].reason = reason
+        return Judged(rule, "not_run")
+
+
+async def _checked(guard: Guard | RemoteGuard, view: View) -> Sequence[Finding]:
+    if isinstance(guard, RemoteGuard):
+        return await guard.ask(view)
+    if sum(len(text.raw) for text in view.texts) <= INLINE_CHARACTERS:
+        return guard.check(view)
+    return await asyncio.get_running_loop().run_in_executor(_POOL, guard.check, view)
