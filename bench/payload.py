@@ -12,8 +12,18 @@ KEY_DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 MODEL = "bench-model"
 PATH = "/v1/chat/completions"
 
-STAMP = re.compile(rb'"content":"(\d{19})"')
-"""A frame's content: the monotonic clock of the machine in nanoseconds, at the moment the upstream wrote the frame."""
+STAMP = re.compile(rb'"content":"([a-j]{10} [a-j]{9}) ')
+"""A frame's content begins with the monotonic clock of the machine in nanoseconds at the moment the upstream wrote the
+frame. Its digits are written as letters in two words: guards would take so long a number for a card's, and so long a
+word for something encoded."""
+
+_LETTERS, _DIGITS = b"abcdefghij", b"0123456789"
+_AS_LETTERS, _AS_DIGITS = bytes.maketrans(_DIGITS, _LETTERS), bytes.maketrans(_LETTERS, _DIGITS)
+
+
+def stamped(letters: bytes) -> int:
+    return int(letters.replace(b" ", b"").translate(_AS_DIGITS))
+
 
 _SENTENCE = "The quarterly report shows that orders rose in the north while returns fell in every other region. "
 _TURNS = [
@@ -63,9 +73,10 @@ def _frame(choices: list[dict[str, object]], **more: object) -> bytes:
 
 
 def stamped_frame(nanoseconds: int) -> bytes:
-    return _FRAME_PARTS[0] + b"%019d" % nanoseconds + _FRAME_PARTS[1]
+    letters = (b"%019d" % nanoseconds).translate(_AS_LETTERS)
+    return _FRAME_PARTS[0] + letters[:10] + b" " + letters[10:] + _FRAME_PARTS[1]
 
 
-_FRAME_PARTS = _frame([{"index": 0, "delta": {"content": "STAMP"}, "finish_reason": None}]).split(b"STAMP")
+_FRAME_PARTS = _frame([{"index": 0, "delta": {"content": "STAMP went on "}, "finish_reason": None}]).split(b"STAMP")
 USAGE_FRAME = _frame([], usage={"prompt_tokens": 310, "completion_tokens": 140, "total_tokens": 450})
 DONE_FRAME = b"data: [DONE]\n\n"

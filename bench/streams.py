@@ -15,7 +15,7 @@ from typing import cast
 import uvloop
 
 from bench import procfs
-from bench.payload import DONE_FRAME, STAMP, chat_body, request
+from bench.payload import DONE_FRAME, STAMP, chat_body, request, stamped
 from bench.subjects import Subject
 
 _FIRST_FRAMES = 3
@@ -103,7 +103,7 @@ async def _slow(subject: Subject, streams: int, frames: int, interval_ms: int) -
     delays: list[float] = []
 
     def on_frames(stamps: list[bytes], now: int) -> None:
-        delays.extend((now - int(stamp)) / 1e6 for stamp in stamps)
+        delays.extend((now - stamped(stamp)) / 1e6 for stamp in stamps)
 
     before = procfs.memory(subject.pid).pss
     asked = request(chat_body(frames, interval_ms))

@@ -85,6 +85,13 @@ def hop(upstream_port: int, folder: Path) -> Starting:
     return _python("bench.hop", folder, f"http://127.0.0.1:{upstream_port}")
 
 
+def guarded(upstream_port: int, folder: Path) -> Starting:
+    """The gateway with the starter policy's guards on every call."""
+    starting = gateway(upstream_port, folder)
+    shutil.copy(ROOT / "policies" / "guards.yaml", folder / "policies" / "guards.yaml")
+    return starting
+
+
 def gateway(upstream_port: int, folder: Path) -> Starting:
     """With all that a request passes: key check, policy, log line (to a file) and metrics."""
     (folder / "policies").mkdir()
@@ -103,7 +110,7 @@ def gateway(upstream_port: int, folder: Path) -> Starting:
     return Starting(command, lambda: _gateway_ready(ready_file), environ)
 
 
-PROXIES: dict[str, Starter] = {"gateway": gateway, "envoy": envoy, "nginx": nginx, "hop": hop}
+PROXIES: dict[str, Starter] = {"gateway": gateway, "guarded": guarded, "envoy": envoy, "nginx": nginx, "hop": hop}
 
 
 @contextmanager

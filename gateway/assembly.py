@@ -14,11 +14,14 @@ from gateway.callers.jwt import JwtVerifier
 from gateway.callers.keys import KeyTable
 from gateway.core.clock import Clock
 from gateway.core.model import Pool, Provider, Timeouts, Tls
-from gateway.core.ports import Upstream
+from gateway.core.ports import Upstream, UpstreamReply
+from gateway.core.secret import Secret
 from gateway.engine.pipeline import Engine, Render
 from gateway.engine.runtime import Runtime
 from gateway.engine.tasks import Tasks
+from gateway.guards import webhook
 from gateway.policy.compile import PolicySet
+from gateway.policy.guards import Post, Workshop
 from gateway.policy.load import Source, load, read_source
 from gateway.policy.watch import Watcher
 from gateway.providers.demo.provider import Demo
@@ -42,7 +45,10 @@ class Gateway:
         clock: Clock,
         metrics: Metrics,
         render: Render,
+        mask_key: Secret,
     ) -> None:
+        self._mask_key = mask_key
+        self._workshop = Workshop(self._post_for)
         self._directory = directory
         self._environ = environ
         self._log = log
@@ -58,10 +64,11 @@ class Gateway:
 
     def start(self, source: Source) -> None:
         """Loads the first policy set; PolicyErrors when it is broken. Must run on the event loop."""
-        runtime = self._runtime(load(source, self._directory, self._environ), previous=None)
+        runtime = self._runtime(load(source, self._directory, self._environ, self._workshop), previous=None)
         self._told_of(runtime.policy)
+        key = self._mask_key.reveal().encode()
         sinks = (self.metrics, CallLog(self._log))
-        self.engine = Engine(runtime, sinks, self._clock, self.tasks, self._log, self._render)
+        self.engine = Engine(runtime, sinks, self._clock, self.tasks, self._log, self._render, key)
 
     @property
     def policy(self) -> PolicySet:
@@ -73,7 +80,7 @@ class Gateway:
             try:
                 if source is None:
                     source = await asyncio.to_thread(read_source, self._directory)
-                policy = await asyncio.to_thread(load, source, self._directory, self._environ)
+                policy = await asyncio.to_thread(load, source, self._directory, self._environ, self._workshop)
                 runtime = self._runtime(policy, previous=self.engine.runtime)
             except Exception as error:
                 self._reload_failed(error)
@@ -139,23 +146,49 @@ class Gateway:
             return Demo(self._clock)
         return OpenAI(row, Http(_origin(row.base_url), row.timeouts, row.pool, row.tls))
 
+    def _post_for(self, row: webhook.Row, secret: str) -> Post:
+        """Connections are opened when the first text is to be judged: policies are also built away from the loop."""
+        timeouts = Timeouts(connect_s=2, first_byte_s=row.timeout_ms / 1000, idle_s=5, total_s=row.timeout_ms / 1000)
+        given = webhook.headers(Secret(secret) if secret else None)
+        headers = [(name.encode(), value.encode()) for name, value in given.items()]
+        pools: list[Http] = []
+
+        async def post(body: bytes) -> bytes:
+            if not pools:
+                pools.append(Http(_origin(row.url), timeouts, Pool(max_connections=64), Tls()))
+            reply = await pools[0].send("POST", _target(row.url), headers, body, None)
+            return await _small_body(reply)
+
+        return post
+
     async def _fetch(self, url: str) -> bytes:
         """A small document of an identity provider. No redirects, bounded in time and size."""
-        parts = urlsplit(url)
         http = Http(_origin(url), _FETCH_TIMEOUTS, Pool(max_connections=1), Tls())
         try:
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            reply = await http.send("GET", target, [(b"accept", b"application/json")], b"", None)
-            if reply.status != 200:
-                raise OSError(f"status {reply.status}")
-            body = b""
-            while chunk := await reply.read():
-                body += chunk
-                if len(body) > _MAX_FETCH_BYTES:
-                    raise OSError("document too large")
-            return body
+            reply = await http.send("GET", _target(url), [(b"accept", b"application/json")], b"", None)
+            return await _small_body(reply)
         finally:
             await http.close()
+
+
+async def _small_body(reply: UpstreamReply) -> bytes:
+    """OSError for any status but 200 and for a body that is too large."""
+    try:
+        if reply.status != 200:
+            raise OSError(f"status {reply.status}")
+        body = b""
+        while chunk := await reply.read():
+            body += chunk
+            if len(body) > _MAX_FETCH_BYTES:
+                raise OSError("document too large")
+        return body
+    finally:
+        reply.close()
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _origin(url: str) -> str:

@@ -70,6 +70,11 @@ class Settings:
         None, "token of the admin listener; none: made at the first start and kept in the data folder", _secret
     )
     admin_token_file: Path | None = _setting(None, "file that holds the admin token", Path)
+    mask_key: Secret | None = _setting(
+        None,
+        "keys hashes and stable placeholders of masked values; none: made once and kept in the data folder",
+        _secret,
+    )
     workers: int = _setting(1, "worker processes", _integer(1, 64))
     log_format: Literal["auto", "json", "console"] = _setting(
         "auto", "json, console, or auto (console on a terminal)", _one_of("auto", "json", "console")

@@ -28,6 +28,7 @@ class Rights:
     models: Names
     endpoints: Names
     labels: Mapping[str, str]
+    guards: str = ""
 
 
 @dataclass(frozen=True, slots=True)

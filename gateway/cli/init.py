@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.cli.common import Commands
 from gateway.cli.errors import Failure
+from gateway.policy.trials import FOLDER
 
 
 def add_to(commands: Commands) -> None:
@@ -22,19 +23,19 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     directory: Path = options.directory
-    files = [
-        entry for entry in resources.files("gateway.policy").joinpath("starter").iterdir() if _is_policy(entry.name)
-    ]
-    taken = [entry.name for entry in files if (directory / entry.name).exists()]
+    starter = resources.files("gateway.policy").joinpath("starter")
+    files = {entry.name: entry for entry in starter.iterdir() if _is_policy(entry.name)}
+    files |= {f"{FOLDER}/{entry.name}": entry for entry in starter.joinpath(FOLDER).iterdir() if _is_policy(entry.name)}
+    taken = [name for name in files if (directory / name).exists()]
     if taken:
         raise Failure(f"{directory} already holds {', '.join(sorted(taken))}: choose another folder, or remove them")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for entry in files:
-            (directory / entry.name).write_bytes(entry.read_bytes())
+        (directory / FOLDER).mkdir(parents=True, exist_ok=True)
+        for name, entry in files.items():
+            (directory / name).write_bytes(entry.read_bytes())
     except OSError as error:
         raise Failure(f"{directory}: {error.strerror}") from None
-    print(f"{directory}: wrote {', '.join(sorted(entry.name for entry in files))}")
+    print(f"{directory}: wrote {', '.join(sorted(files))}")
     print(f"next: gateway check {directory}; gateway keys new --name my-app --team my-team")
     return 0
 

@@ -9,9 +9,12 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.secret import Secret
+
+if TYPE_CHECKING:
+    from gateway.core.rules import GuardSet, Verdict
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -81,6 +84,7 @@ class Caller:
     models: Names
     endpoints: Names
     labels: Mapping[str, str]
+    guards: str = ""  # the guard set of this caller; "": the model's, or the default
 
     def __post_init__(self) -> None:
         if not self.name or not self.team:
@@ -154,6 +158,7 @@ class Plan:
 
     policy_version: str
     targets: tuple[Target, ...]
+    guards: GuardSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,7 @@ class Record:
     policy_version: str = ""
     stream: bool = False
     unknown_fields: tuple[str, ...] = ()
+    verdicts: list[Verdict] = field(default_factory=list)
     status: int = 0
     error: str = ""
     detail: str = ""

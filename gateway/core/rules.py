@@ -35,6 +35,8 @@ class Rule:
     def reads(self, text: Text) -> bool:
         if text.kind == "definition":
             return self.definitions
+        if text.kind == "part" and not getattr(self.guard, "reads_parts", False):
+            return False
         return self.roles is None or text.role in self.roles
 
 

@@ -6,11 +6,13 @@ from gateway.core.errors import Refusal
 from gateway.core.model import Call, Plan, Target
 from gateway.engine.admit import PASSTHROUGH, passthrough_row
 from gateway.engine.runtime import Runtime
+from gateway.policy.compile import guards_for
 
 
 def bind(call: Call, runtime: Runtime) -> Plan:
     """Rights before existence: a caller cannot learn which models exist beyond its own list."""
-    return Plan(policy_version=runtime.policy.version, targets=_targets(call, runtime))
+    targets = _targets(call, runtime)
+    return Plan(runtime.policy.version, targets, guards_for(runtime.policy, call.caller, call.model))
 
 
 def _targets(call: Call, runtime: Runtime) -> tuple[Target, ...]:

@@ -1,43 +1,43 @@
 """The gate of a stream: frames are held until what they say is decided, then leave as they came or rewritten. Pure.
 
-Each lane (one choice's content, one tool's arguments) is one text. The guards say how much of its end could still become
-a finding; what lies before is decided: it is clear, or edited. A frame leaves when all its pieces are decided and the
-frames before it have left, so the order never changes. What is decided once never changes, and it depends on the text
-alone and not on how it was cut into frames.
+Each lane (one choice's content, one tool's arguments) is one text. The guards say how much of its end could still
+become a finding; what lies before is decided: it is clear, or edited. A frame leaves when all its pieces are decided
+and the frames before it have left, so the order never changes. What is decided once never changes, and it depends on
+the text alone and not on how it was cut into frames.
 
 Left of what is undecided a lane keeps some text that has left already: findings may need words before them.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from gateway.core.span import Delta, Path, Text
+from gateway.masks.edits import Edit, JsonState
 
-LEFT_CONTEXT = 400
+LEFT_CONTEXT = 200
 MAX_HELD_CHARACTERS = 1 << 20
 
 
-class Change(Protocol):
-    """`text` takes the place of the characters from `start` to `end`."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a lane that the guards look at. What is before `since` was decided earlier, what is from `until`
+    on is not decided yet (offsets in the text). `state`: where JSON source (an escaped text) stands at the begin."""
 
-    @property
-    def start(self) -> int: ...
-
-    @property
-    def end(self) -> int: ...
-
-    @property
-    def text(self) -> str: ...
+    text: Text
+    since: int
+    until: int
+    whole: bool
+    state: JsonState | None = None
 
 
-Decide = Callable[[Text, bool, bool], Sequence[Change]]
-"""(text, whole, quoted) -> changes in order, without overlap. `whole`: nothing follows the text. `quoted`: an escaped
-text begins inside of a JSON string. Raises what cuts the stream."""
+OpenTail = Callable[[Text, JsonState | None], int]
+"""How much of the end of an unfinished text is not to be decided."""
+
+Decide = Callable[[Window], tuple[Sequence[Edit], int]]
+"""Edits in order, without overlap, and how far the text is decided: at most `until`. Raises what cuts the stream."""
 
 Rewrite = Callable[[bytes, Mapping[Path, str]], bytes]
 """(frame, new strings by path) -> frame."""
@@ -45,13 +45,6 @@ Rewrite = Callable[[bytes, Mapping[Path, str]], bytes]
 
 class TooMuchHeld(Exception):
     """A stream holds more undecided text than the gate keeps."""
-
-
-@dataclass(slots=True)
-class _Edit:
-    start: int
-    end: int
-    text: str
 
 
 @dataclass(slots=True)
@@ -64,8 +57,8 @@ class _Lane:
     text: str = ""
     base: int = 0
     decided: int = 0
-    edits: list[_Edit] = field(default_factory=list)
-    quoted: bool = False  # whether an escaped text stands inside of a JSON string at `base`
+    edits: list[Edit] = field(default_factory=list)
+    state: JsonState | None = None  # of an escaped text, at `base`
     looked: bool = True  # whether the guards have seen all of `text`
 
     @property
@@ -91,10 +84,13 @@ class _Held:
 class Gate:
     """`open_tail` and `decide` are the guards, `rewrite` the wire format."""
 
-    def __init__(self, open_tail: Callable[[Text], int], decide: Decide, rewrite: Rewrite) -> None:
+    def __init__(
+        self, open_tail: OpenTail, decide: Decide, rewrite: Rewrite, max_held: int = MAX_HELD_CHARACTERS
+    ) -> None:
         self._open_tail = open_tail
         self._decide = decide
         self._rewrite = rewrite
+        self._max_held = max_held
         self._lanes: dict[Hashable, _Lane] = {}
         self._held: deque[_Held] = deque()
         self._held_characters = 0
@@ -111,7 +107,7 @@ class Gate:
             self._held_characters += len(delta.text)
             if delta.whole:
                 self._look(lane, whole=True)
-        if self._held_characters > MAX_HELD_CHARACTERS:
+        if self._held_characters > self._max_held:
             raise TooMuchHeld
         self._held.append(_Held(frame, pieces))
 
@@ -129,44 +125,46 @@ class Gate:
                 self._look(lane, whole=True)
         return self._leaving()
 
-    @property
-    def lanes(self) -> Sequence[Hashable]:
-        return tuple(self._lanes)
+    def texts(self) -> list[Text]:
+        """What the lanes hold."""
+        return [Text(lane.text, lane.role, lane.kind, lane.escaped) for lane in self._lanes.values()]
 
     def _lane(self, delta: Delta) -> _Lane:
         if delta.whole:
-            return _Lane(delta.role, delta.kind, delta.escaped)
+            return _new_lane(delta)
         lane = self._lanes.get(delta.lane)
         if lane is None:
-            lane = self._lanes[delta.lane] = _Lane(delta.role, delta.kind, delta.escaped)
+            lane = self._lanes[delta.lane] = _new_lane(delta)
         return lane
 
     def _look(self, lane: _Lane, *, whole: bool) -> None:
+        self._forget(lane)
         text = Text(lane.text, lane.role, lane.kind, lane.escaped)
-        clear = lane.length if whole else lane.length - self._open_tail(text)
+        clear = lane.length if whole else lane.length - self._open_tail(text, lane.state)
         lane.looked = True
         if clear <= lane.decided:
             return
-        for change in self._decide(text, whole, lane.quoted):
-            start, end = lane.base + change.start, lane.base + change.end
+        edits, until = self._decide(Window(text, lane.decided - lane.base, clear - lane.base, whole, lane.state))
+        clear = lane.base + until
+        for edit in edits:
+            start, end = lane.base + edit.start, lane.base + edit.end
             if end <= lane.decided:
                 continue  # seen before
             if start >= clear:
                 break
-            if end > clear:  # not decided yet after all
+            if end > clear:
                 clear = start
                 break
-            lane.edits.append(_Edit(max(start, lane.decided), end, change.text))
+            lane.edits.append(Edit(max(start, lane.decided), end, edit.text))
         lane.decided = max(lane.decided, clear)
-        self._forget(lane)
 
     def _forget(self, lane: _Lane) -> None:
         """Drops the text that is no longer needed, up to a blank: a word is never cut."""
         cut = lane.decided - lane.base - LEFT_CONTEXT
-        if cut < LEFT_CONTEXT:  # not each time
+        if cut <= 0:
             return
         cut = max(lane.text.rfind(" ", 0, cut), lane.text.rfind("\n", 0, cut)) + 1
-        lane.quoted = lane.escaped and quoted_after(lane.text[:cut], lane.quoted)
+        lane.state = lane.state.feed(lane.text[:cut]) if lane.state is not None else None
         lane.text = lane.text[cut:]
         lane.base += cut
 
@@ -188,7 +186,7 @@ class Gate:
         return self._rewrite(held.frame, changed) if changed else held.frame
 
 
-def _piece_text(piece: _Piece, changes: Sequence[_Edit]) -> str:
+def _piece_text(piece: _Piece, changes: Sequence[Edit]) -> str:
     """A new text stands in the piece in which its change begins; the other pieces lose what it covers."""
     parts = []
     at = piece.start
@@ -201,9 +199,5 @@ def _piece_text(piece: _Piece, changes: Sequence[_Edit]) -> str:
     return "".join(parts)
 
 
-_QUOTES = re.compile(r'\\.|"', re.DOTALL)
-
-
-def quoted_after(text: str, quoted: bool) -> bool:
-    """Whether JSON source stands inside of a string at its end, given that at its start. `text` cuts no escape."""
-    return quoted ^ bool(sum(match == '"' for match in _QUOTES.findall(text)) % 2)
+def _new_lane(delta: Delta) -> _Lane:
+    return _Lane(delta.role, delta.kind, delta.escaped, state=JsonState() if delta.escaped else None)

@@ -1,21 +1,23 @@
 """Guards over texts -> what policy makes of it. Used for requests, answers and the windows of streams alike.
 
-A guard that raises, is late or cannot run gives the verdict *not run*: its row says whether that blocks or lets pass, and
-it is visible either way. What a guard raised is never told: it may quote the text.
+A guard that raises, is late or cannot run gives the verdict *not run*: its row says whether that blocks or lets pass,
+and it is visible either way. What a guard raised is never told: it may quote the text.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.core.clock import Clock
 from gateway.core.errors import Refusal
 from gateway.core.ports import Guard, RemoteGuard
 from gateway.core.rules import GuardSet, Outcome, Rule, Verdict
 from gateway.core.span import Context, Direction, Finding, Text, View
+from gateway.engine.gate import Window
+from gateway.masks.edits import Edit, JsonState, border, merge
 
 # A guard's answer counts for this many texts or findings; more is a flood, and the guard has not run.
 MAX_FINDINGS = 100_000
@@ -64,8 +66,25 @@ class Judgement:
                 )
 
 
+class Regenerate(Exception):
+    """`answer` is to be asked for again. `feedback` tells the model what was wrong; "" where it is not known."""
+
+    def __init__(self, rule: Rule, answer: str, feedback: str) -> None:
+        super().__init__(rule.name)
+        self.rule = rule
+        self.answer = answer
+        self.feedback = feedback
+
+
 def blocked_by(rule: Rule) -> Refusal:
     return Refusal("guard_blocked", f"Blocked by the guard '{rule.name}' of this gateway's policy.")
+
+
+Excuse = Callable[[Text, JsonState | None], Sequence[Edit]]
+
+
+def _nothing(_: Text, __: JsonState | None) -> Sequence[Edit]:
+    return ()
 
 
 class Judge:
@@ -83,16 +102,29 @@ class Judge:
                 self._local.append((rule, guard))
         self._direction = direction
         self._left_s = budget_s
+        self._excuse: Excuse = _nothing
         self._clock = clock
         self.verdicts = {rule.name: Verdict(rule.name, direction, rule.enforced) for rule in rules}
 
     @classmethod
     def of(cls, guards: GuardSet, direction: Direction, context: Context, clock: Clock) -> Judge:
         rules = guards.input if direction == "input" else guards.output
+        if direction == "output" and guards.hold == "observe":
+            rules = tuple(replace(rule, enforced=False) for rule in rules)
         return cls(rules, direction, guards.budget_s, context, clock)
+
+    def excuse(self, excuse: Excuse) -> None:
+        """From now on findings that lie wholly in one of these places of a text are none: the gateway's own stand-ins
+        look like the values that they stand for."""
+        self._excuse = excuse
 
     def __bool__(self) -> bool:
         return bool(self._rules)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no rule asks somebody else."""
+        return len(self._local) == len(self._rules)
 
     async def whole(self, texts: Sequence[Text]) -> Judgement:
         """Every rule over whole texts; a rule that blocks ends it. Large texts are read beside the event loop."""
@@ -104,21 +136,32 @@ class Judge:
                 break
         return judgement
 
-    def window(self, text: Text, *, whole: bool) -> Judgement:
-        """Every local rule over the part of a stream that is not decided yet. Small, so it is read at once."""
+    def window(self, window: Window) -> tuple[Judgement, int]:
+        """Every local rule over the part of a stream that is to be decided now; small, so it is read at once. Also how
+        far it is decided: a finding that the text which follows may make longer is left for later."""
+        found = [(rule, self._found(rule, guard, window)) for rule, guard in self._local if rule.reads(window.text)]
+        until = window.until
+        if not window.whole:
+            merged = merge((finding, rule) for rule, findings in found for finding in findings or ())
+            until = border(merged, until)
         judgement = Judgement()
-        view = View(self._direction, (text,), whole)
-        for rule, guard in self._local:
-            if not rule.reads(text):
-                continue
-            began = self._clock.monotonic()
-            try:
-                judged = self._concluded(rule, guard.check(view), (0,))
-            except Exception as error:
-                judged = self._not_run(rule, type(error).__name__)
-            self.verdicts[rule.name].duration_s += self._clock.monotonic() - began
+        for rule, findings in found:
+            decided = None if findings is None else [one for one in findings if one.start < until]
+            judged = Judged(rule, "not_run") if decided is None else self._concluded(rule, decided, (0,))
             judgement.rules.append(judged)
-        return judgement
+        return judgement, until
+
+    def _found(self, rule: Rule, guard: Guard, window: Window) -> list[Finding] | None:
+        began = self._clock.monotonic()
+        try:
+            view = View(self._direction, (window.text,), window.whole)
+            found = [one for one in guard.check(view) if one.end > window.since and one.start < window.until]
+            return self._unexcused(found, (window.text,), window.state)
+        except Exception as error:
+            self._not_run(rule, type(error).__name__)
+            return None
+        finally:
+            self.verdicts[rule.name].duration_s += self._clock.monotonic() - began
 
     def open_tail(self, text: Text) -> int:
         """The longest that any rule must hold. A rule that cannot say holds all."""
@@ -130,6 +173,12 @@ class Judge:
                 except Exception:
                     tails.append(len(text.raw))
         return min(max(tails), len(text.raw))
+
+    def feedback(self, rule: Rule, texts: Sequence[Text]) -> str:
+        """What the guard can tell the model about these texts."""
+        guard = next(guard for known, guard in self._rules if known is rule)
+        tell = getattr(guard, "feedback", None)
+        return str(tell(View(self._direction, tuple(texts)))) if tell is not None else ""
 
     def unread(self, reason: str) -> None:
         """Something could not be read: no rule has seen it."""
@@ -147,7 +196,8 @@ class Judge:
         began = self._clock.monotonic()
         try:
             async with asyncio.timeout(min(rule.budget_s, self._left_s)):
-                return self._concluded(rule, await _checked(guard, view), places)
+                found = self._unexcused(await _checked(guard, view), view.texts, None)
+                return self._concluded(rule, found, places)
         except TimeoutError:
             return self._not_run(rule, "late")
         except Exception as error:
@@ -156,6 +206,14 @@ class Judge:
             spent = self._clock.monotonic() - began
             self._left_s -= spent
             self.verdicts[rule.name].duration_s += spent
+
+    def _unexcused(self, found: Sequence[Finding], texts: Sequence[Text], state: JsonState | None) -> list[Finding]:
+        if self._excuse is _nothing or not found:
+            return list(found)
+        places = {index: self._excuse(texts[index], state) for index in {finding.text for finding in found}}
+        return [
+            one for one in found if not any(own.start <= one.start and one.end <= own.end for own in places[one.text])
+        ]
 
     def _concluded(self, rule: Rule, found: Sequence[Finding], places: Sequence[int]) -> Judged:
         if len(found) > MAX_FINDINGS:

@@ -3,16 +3,17 @@
 1 admit     who asks, and is the document sound?          -> Call
 2 bind      what does the policy say about it?            -> Plan
 3 reserve   (budgets and rates: with the accounting)
-4 screen    (guards on the way in: with the guards)
+4 screen    may this be asked, and what of it is masked?  -> Call
 5 recall    (cache: with the cache)
 6 forward   the provider answers                          -> Reply
-7 relay     the answer reaches the caller
+7 relay     the answer reaches the caller, through the gate where guards look at it
 8 settle    the Record is told, always, once
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Sequence
 
@@ -21,12 +22,14 @@ from structlog.typing import FilteringBoundLogger
 from gateway.core.clock import Clock
 from gateway.core.errors import Refusal, UpstreamFault
 from gateway.core.model import Call, Headers, Plan, Record
-from gateway.core.ports import Client, Sink
+from gateway.core.ports import Client, Sink, UpstreamReply
 from gateway.engine.admit import admit, identify
 from gateway.engine.bind import bind
 from gateway.engine.catalogue import catalogue
 from gateway.engine.forward import forward, usage_was_added
+from gateway.engine.guarding import Guarding, verdict_header, with_feedback
 from gateway.engine.heartbeat import with_heartbeat
+from gateway.engine.judge import Regenerate, blocked_by
 from gateway.engine.relay import Relay
 from gateway.engine.runtime import Runtime
 from gateway.engine.settle import settle
@@ -48,7 +51,9 @@ class Engine:
         tasks: Tasks,
         log: FilteringBoundLogger,
         render: Render,
+        mask_key: bytes,
     ) -> None:
+        self._mask_key = mask_key
         self.runtime = runtime
         self.tasks = tasks
         self._sinks = sinks
@@ -108,6 +113,59 @@ class Engine:
         await self._ask(client, call, plan, record, runtime)
 
     async def _ask(self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime) -> None:
+        if plan.guards is None:
+            reply = await self._forward(client, call, plan, record, runtime)
+            await self._relay(client, call, reply, record, runtime, None)
+            return
+        guarding = await Guarding.of(plan.guards, call, self._clock, self._mask_key)
+        record.verdicts = guarding.verdicts()
+        reply, call = await self._screen_and_forward(client, call, plan, record, runtime, guarding)
+        await self._relay_guarded(client, call, reply, plan, record, runtime, guarding)
+
+    async def _screen_and_forward(
+        self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime, guarding: Guarding
+    ) -> tuple[UpstreamReply, Call]:
+        if not guarding.alongside:
+            call = await guarding.screen(call)
+            self._mark(record, "screen")
+            return await self._forward(client, call, plan, record, runtime), call
+        # No heartbeat: it would begin the answer before the verdict.
+        asking = asyncio.ensure_future(forward(call, plan, runtime, record, self._clock))
+        try:
+            await guarding.screen(call)
+            self._mark(record, "screen")
+            reply = await asking
+        except BaseException:
+            asking.cancel()
+            (reply_or_error,) = await asyncio.gather(asking, return_exceptions=True)
+            if not isinstance(reply_or_error, BaseException):
+                reply_or_error.close()
+            raise
+        self._mark(record, "forward")
+        return reply, call
+
+    async def _relay_guarded(
+        self,
+        client: Client,
+        call: Call,
+        reply: UpstreamReply,
+        plan: Plan,
+        record: Record,
+        runtime: Runtime,
+        guarding: Guarding,
+    ) -> None:
+        """The answer, asked for again as often as a guard may."""
+        for attempt in itertools.count(1):
+            try:
+                await self._relay(client, call, reply, record, runtime, guarding)
+                return
+            except Regenerate as again:
+                if attempt >= again.rule.attempts:
+                    raise blocked_by(again.rule) from None
+                call = await with_feedback(call, again)
+            reply = await self._forward(client, call, plan, record, runtime)
+
+    async def _forward(self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime) -> UpstreamReply:
         work = forward(call, plan, runtime, record, self._clock)
         if call.stream and runtime.policy.limits.heartbeat_s:
             own = [(b"x-request-id", record.call_id.encode()), *_own_headers(record)]
@@ -115,9 +173,21 @@ class Engine:
         else:
             reply = await work
         self._mark(record, "forward")
+        return reply
+
+    async def _relay(
+        self,
+        client: Client,
+        call: Call,
+        reply: UpstreamReply,
+        record: Record,
+        runtime: Runtime,
+        guarding: Guarding | None,
+    ) -> None:
         record.outcome = "ok"
-        own = _own_headers(record)
-        relay = Relay(call, reply, client, record, own=own, clock=self._clock, tasks=self.tasks)
+        relay = Relay(
+            call, reply, client, record, guarding=guarding, own=_own_headers, clock=self._clock, tasks=self.tasks
+        )
         try:
             hide = usage_was_added(call, record, runtime)
             await relay.run(runtime.upstreams[record.provider], hide_usage=hide)
@@ -171,16 +241,19 @@ class Engine:
 
     def _mark(self, record: Record, phase: str) -> None:
         now = self._clock.monotonic()
-        record.phase_s[phase] = now - record.marked
+        record.phase_s[phase] = record.phase_s.get(phase, 0.0) + now - record.marked
         record.marked = now
 
 
 def _own_headers(record: Record) -> Headers:
-    return [
+    own = [
         (b"cache-control", b"no-store"),
         (b"x-gateway-request-id", record.call_id.encode()),
         (b"x-gateway-policy", record.policy_version.encode()),
     ]
+    if record.verdicts:
+        own.append((b"x-gateway-guards", verdict_header(record.verdicts)))
+    return own
 
 
 def _place(bug: BaseException) -> str:

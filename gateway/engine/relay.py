@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
 import orjson
 
@@ -12,6 +12,9 @@ from gateway.core.errors import BAD_CONTENT, CLOSED, REDIRECT, Refusal, Upstream
 from gateway.core.model import Call, Headers, Record
 from gateway.core.ports import Client, Upstream, UpstreamReply
 from gateway.engine import headers as header_rules
+from gateway.engine.guarding import Guarding
+from gateway.engine.judge import Regenerate, blocked_by
+from gateway.engine.output import Output
 from gateway.engine.tasks import Tasks
 from gateway.wire import sse
 from gateway.wire.dialect import Dialect, StreamState
@@ -22,6 +25,7 @@ from gateway.wire.sse import Frames, FrameTooLarge
 MAX_ERROR_BYTES = 1 << 20
 MAX_HELD_BYTES = 1 << 20
 MAX_DECODED_BYTES = 1 << 28
+MAX_GUARDED_BYTES = 1 << 26
 
 # Fetched objects may be streams too, and their shape is that of the endpoint that made them.
 _SHAPE_OF = {"responses.object": "responses"}
@@ -37,7 +41,8 @@ class Relay:
         client: Client,
         record: Record,
         *,
-        own: Headers,
+        guarding: Guarding | None,
+        own: Callable[[Record], Headers],
         clock: Clock,
         tasks: Tasks,
     ) -> None:
@@ -48,7 +53,10 @@ class Relay:
         self._own = own
         self._clock = clock
         self._tasks = tasks
-        self._dialect: Dialect | None = DIALECTS.get(_SHAPE_OF.get(call.endpoint, call.endpoint))
+        self._shape = _SHAPE_OF.get(call.endpoint, call.endpoint)
+        self._dialect: Dialect | None = DIALECTS.get(self._shape)
+        self._guarding = guarding
+        self._output = guarding.output(self._shape) if guarding is not None else None
         self._state: StreamState | None = None
         self._begun = False
         self._decoder = _decoder(reply) if self._dialect is not None or reply.status >= 400 else None
@@ -64,9 +72,13 @@ class Relay:
             raise UpstreamFault(BAD_CONTENT, "a heartbeat promised a stream")
         elif self._is_event_stream():
             await self._ending_visibly(self._events(hide_usage))
+        elif self._output is not None and self._is_json():
+            await self._ending_visibly(self._guarded_document(self._output))
         elif self._dialect is not None:
             await self._ending_visibly(self._document())
         else:
+            if self._guarding is not None and self._guarding.unreadable():
+                raise Refusal("guardrail_unavailable", "The guards that the policy requires cannot read this answer.")
             await self._ending_visibly(self._bytes())
 
     # -- the four kinds of reply
@@ -101,6 +113,11 @@ class Relay:
         self._read_usage(body)
         await self._answer(body)
 
+    async def _guarded_document(self, output: Output) -> None:
+        body = await self._whole(MAX_GUARDED_BYTES)
+        self._read_usage(body)
+        await self._answer(await output.document(body) if body else body)
+
     async def _bytes(self) -> None:
         body = self._reply.complete()
         if body is not None:
@@ -116,7 +133,7 @@ class Relay:
         frames = Frames()
         state = self._state = self._dialect.stream_state() if self._dialect is not None else None
         async for chunk in self._chunks():
-            out = b"".join(self._seen(_fed(frames, chunk), state, hide_usage))
+            out = b"".join(self._passed(self._seen(_fed(frames, chunk), state, hide_usage)))
             if out:
                 await self._start(None)
                 await self._write(out)
@@ -125,10 +142,15 @@ class Relay:
         else:
             rest = frames.rest()
             if rest:
+                out = b"".join(self._passed(self._seen([rest], state, hide_usage)))
                 await self._start(None)
-                await self._write(b"".join(self._seen([rest], state, hide_usage)))
+                await self._write(out)
             if not self._proven(state):
                 raise UpstreamFault(CLOSED, "stream ended without its end mark")
+        if self._output is not None:
+            held = b"".join(await self._output.end())
+            await self._start(None)
+            await self._write(held)
         await self._start(None)
         await self._finish()
 
@@ -145,6 +167,10 @@ class Relay:
                 yield frame
             if state.done:
                 return
+
+    def _passed(self, frames: Iterator[bytes]) -> Iterable[bytes]:
+        """What the guards let go of these frames."""
+        return frames if self._output is None else self._output.frames(list(frames))
 
     def _proven(self, state: StreamState | None) -> bool:
         """Whether the stream's end is known to be its end: by the dialect where there is one, else by HTTP framing."""
@@ -204,6 +230,10 @@ class Relay:
         kind = header_rules.value_of(self._reply.headers, b"content-type") or b""
         return kind.lower().startswith(b"text/event-stream")
 
+    def _is_json(self) -> bool:
+        kind = header_rules.value_of(self._reply.headers, b"content-type") or b""
+        return kind.partition(b";")[0].strip().lower() == b"application/json"
+
     def _length(self) -> int | None:
         value = header_rules.value_of(self._reply.headers, b"content-length")
         return int(value) if value is not None and self._decoder is None else None
@@ -216,7 +246,7 @@ class Relay:
                 headers.append((b"content-encoding", coding))
         if header_rules.value_of(headers, b"x-request-id") is None:
             headers.append((b"x-request-id", self._record.call_id.encode()))
-        return headers + self._own
+        return headers + self._own(self._record)
 
     async def _answer(self, body: bytes) -> None:
         self._head_sent()
@@ -252,6 +282,12 @@ class Relay:
         """Before the first byte a failure is an error answer; after it an error event, or a cut connection."""
         try:
             await work
+        except Refusal as refusal:
+            await self._broken(refusal, refusal)
+        except Regenerate as again:
+            if not self._client.started:
+                raise
+            await self._broken(blocked_by(again.rule), again)
         except UpstreamFault as fault:
             self._record.detail = fault.detail
             await self._broken(fault.refusal(), fault)

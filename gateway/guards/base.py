@@ -35,7 +35,10 @@ class GuardRow(BaseModel):
 
 
 class BaseGuard:
-    """A guard that does not look at the request."""
+    """A guard that does not look at the request. `reads_parts`: texts that stand in several places of a document are
+    also shown in parts (kind `part`), where a word ends with its part; guards that judge wholes skip them."""
+
+    reads_parts = True
 
     def for_call(self, _: Context) -> Guard:
         return self  # type: ignore[return-value]  # subclasses have the other two methods

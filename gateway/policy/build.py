@@ -14,6 +14,7 @@ from gateway.core.model import Caller, Names, Pool, Provider, Timeouts, Tls
 from gateway.core.secret import Secret
 from gateway.policy import schema
 from gateway.policy.compile import Limits, ModelTable, Passthrough, PolicySet, TargetRule
+from gateway.policy.guards import GuardBuilder, Workshop, no_network
 from gateway.policy.problems import Problem, dotted
 from gateway.policy.suggest import suggestion
 
@@ -50,8 +51,12 @@ class Builder:
         directory: Path,
         environ: Mapping[str, str],
         wrong: frozenset[tuple[str, str]] = frozenset(),
+        workshop: Workshop | None = None,
     ) -> None:
         self._wrong = wrong
+        self._guards = GuardBuilder(
+            document, directory, workshop or Workshop(no_network), self._resolved, self._guard_problem
+        )
         self._document = document
         self._where = where
         self._directory = directory
@@ -63,6 +68,7 @@ class Builder:
         providers = self._providers()
         models = self._models()
         passthrough = self._passthrough()
+        guard_sets = self._guards.sets()
         self._refuse_unused()
         limits = self._document.limits
         return PolicySet(
@@ -74,11 +80,22 @@ class Builder:
             passthrough=passthrough,
             limits=Limits(**limits.model_dump()),
             left_out=tuple(sorted(self._left_out)),
+            guard_sets=guard_sets,
+            model_guards=self._model_guards(),
         )
 
     def _problem(self, path: tuple[str | int, ...], message: str) -> None:
         file, line = self._where(*path)
         self.problems.append(Problem(file, line, f"{dotted(path)}: {message}"))
+
+    def _guard_problem(self, path: tuple[str | int, ...], message: str) -> None:
+        if not self._is_wrong("guards") and not self._is_wrong("guard_sets"):
+            self._problem(path, message)
+
+    def _model_guards(self) -> dict[str, str]:
+        for name, row in self._document.models.items():
+            self._guards.known(("models", name, "guards"), row.guards)
+        return {name: row.guards for name, row in self._document.models.items() if row.guards is not None}
 
     # -- providers
 
@@ -215,7 +232,9 @@ class Builder:
     def _keys(self) -> dict[str, KeyRow]:
         found: dict[str, KeyRow] = {}
         for name, row in self._document.callers.items():
-            caller = Caller(name, row.team, Names.of(row.models), Names.of(row.endpoints), dict(row.labels))
+            self._guards.known(("callers", name, "guards"), row.guards)
+            models, endpoints = Names.of(row.models), Names.of(row.endpoints)
+            caller = Caller(name, row.team, models, endpoints, dict(row.labels), row.guards or "")
             expires_at = self._expiry(name, row.expires_at)
             for index, digest in enumerate(row.key_sha256):
                 path = ("callers", name, "key_sha256", index)
@@ -242,6 +261,8 @@ class Builder:
             if any(issuer.issuer == row.issuer for issuer in found):
                 self._problem(("issuers", name, "issuer"), "another row has the same issuer")
                 continue
+            for index, rule in enumerate(row.rights):
+                self._guards.known(("issuers", name, "rights", index, "guards"), rule.guards)
             try:
                 found.append(self._issuer(name, row))
             except IssuerError as error:
@@ -264,7 +285,7 @@ class Builder:
 
 
 def _rights(rule: schema.RightsRow) -> Rights:
-    return Rights(Names.of(rule.models), Names.of(rule.endpoints), dict(rule.labels))
+    return Rights(Names.of(rule.models), Names.of(rule.endpoints), dict(rule.labels), rule.guards or "")
 
 
 def _collides(path: str) -> bool:

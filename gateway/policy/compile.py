@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.callers.issuer import Issuer
 from gateway.callers.keys import KeyRow
-from gateway.core.model import Names, Provider, Target
+from gateway.core.model import Caller, Names, Provider, Target
+from gateway.core.rules import GuardSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """One version of the policy. The same files make the same version."""
+    """One version of the policy. The same files make the same version. `model_guards`: names and patterns of models
+    -> guard set."""
 
     version: str
     providers: Mapping[str, Provider]
@@ -94,6 +96,19 @@ class PolicySet:
     passthrough: tuple[Passthrough, ...]
     limits: Limits
     left_out: tuple[str, ...]
+    guard_sets: Mapping[str, GuardSet] = field(default_factory=dict)
+    model_guards: Mapping[str, str] = field(default_factory=dict)
+
+
+DEFAULT_GUARDS = "default"
+
+
+def guards_for(policy: PolicySet, caller: Caller, model: str) -> GuardSet | None:
+    """The caller's set, else the model's, else the set named default, else none."""
+    if not policy.guard_sets:
+        return None
+    rule = policy.models.rule_for(model) if policy.model_guards and model else None
+    return policy.guard_sets.get(caller.guards or policy.model_guards.get(rule or "", DEFAULT_GUARDS))
 
 
 def passthrough_for(policy: PolicySet, path: str) -> Passthrough | None:

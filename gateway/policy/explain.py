@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway.core.model import Caller, Names, Provider
-from gateway.policy.compile import PolicySet
+from gateway.core.rules import GuardSet, Rule
+from gateway.policy.compile import PolicySet, guards_for
 from gateway.policy.suggest import suggestion
 
 
@@ -51,12 +52,52 @@ def _bind(policy: PolicySet, name: str, model: str) -> list[str]:
     if refused:
         return ["2 bind", f"    model      {model}: {refused}"]
     targets = policy.models.targets_for(model) or ()
-    lines = ["2 bind", f'    model      {model}, by the rule "{policy.models.rule_for(model)}"', "", "6 forward"]
+    guards = _guard_set(policy, name, model)
+    lines = ["2 bind", f'    model      {model}, by the rule "{policy.models.rule_for(model)}"']
+    lines += [f"    guards     {guards.name if guards else 'none'}", "", *_screen(guards), "6 forward"]
     for index, target in enumerate(targets):
         lines += _target(policy.providers[target.provider], target.model, index)
     if policy.left_out:
         lines.append(f"    left out   {', '.join(policy.left_out)} (optional, and not configured)")
-    return lines
+    return lines + _relay(guards)
+
+
+def _guard_set(policy: PolicySet, name: str, model: str) -> GuardSet | None:
+    """Of the first key with this name; an issuer's callers have the sets of their rights rows."""
+    callers = [row.caller for row in policy.keys.values() if row.caller.name == name]
+    nobody = Caller(name, name, Names.of([]), Names.of([]), {})
+    return guards_for(policy, callers[0] if callers else nobody, model)
+
+
+def _screen(guards: GuardSet | None) -> list[str]:
+    if guards is None or not guards.input:
+        return []
+    when = "alongside the provider" if guards.alongside else "before the provider is asked"
+    unreadable = "is refused" if guards.unreadable_blocks else "passes, and the verdict is not_run"
+    return [
+        f"4 screen     {when}, within {guards.budget_s:g} s",
+        *map(_rule, guards.input),
+        f"    what cannot be read {unreadable}",
+        "",
+    ]
+
+
+def _relay(guards: GuardSet | None) -> list[str]:
+    if guards is None or not guards.output:
+        return []
+    holds = {
+        "window": "what could still become a finding is held",
+        "all": "the whole answer is held",
+        "observe": "nothing is held: guards only tell",
+    }
+    return ["", f"7 relay      streams: {holds[guards.hold]}", *map(_rule, guards.output)]
+
+
+def _rule(rule: Rule) -> str:
+    how = f"{rule.action} ({rule.operator})" if rule.action == "mask" else rule.action
+    fails = "lets pass" if rule.fails_open else "blocks"
+    mode = "" if rule.enforced else ", only monitored"
+    return f"    {rule.name:<10} {how}; when it fails: {fails}{mode}"
 
 
 def _refused(policy: PolicySet, name: str, model: str) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.policy import nodes
 from gateway.policy.build import Builder
 from gateway.policy.compile import PolicySet
+from gateway.policy.guards import Workshop
 from gateway.policy.problems import PolicyError, PolicyErrors, Problem, dotted
 from gateway.policy.schema import PolicyDocument
 from gateway.policy.suggest import suggestion
@@ -82,8 +83,8 @@ def version_of(source: Source) -> str:
     return digest.hexdigest()[:12]
 
 
-def load(source: Source, directory: Path, environ: Mapping[str, str]) -> PolicySet:
-    """The compiled policy set. PolicyErrors holds all problems."""
+def load(source: Source, directory: Path, environ: Mapping[str, str], workshop: Workshop | None = None) -> PolicySet:
+    """The compiled policy set. PolicyErrors holds all problems. `workshop` keeps built guards over reloads."""
     files = [_File(name, nodes.parse(data)) for name, data in source]
     problems = [
         Problem(str(directory / file.name), line, message) for file in files for line, message in file.parsed.problems
@@ -96,7 +97,7 @@ def load(source: Source, directory: Path, environ: Mapping[str, str]) -> PolicyS
         merged.validated(problems)
         raise PolicyErrors(problems)
     document, left_out = merged.validated(problems)
-    builder = Builder(document, merged.where, directory, environ, left_out)
+    builder = Builder(document, merged.where, directory, environ, left_out, workshop)
     policy = builder.build(version_of(source))
     problems += builder.problems
     if problems:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from gateway.guards.table import ROWS
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x20\x7f].*$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
@@ -13,6 +15,9 @@ HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,1024}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400, strict=False)]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
+
+
+Hold = Literal["window", "all", "observe"]
 
 
 class _Strict(BaseModel):
@@ -73,6 +78,7 @@ class ModelRow(_Strict):
     """A name that callers use, exact or with *, and where it leads."""
 
     targets: list[TargetRow] = Field(min_length=1, description="In order of preference; the first is used.")
+    guards: Name | None = Field(None, description="Guard set for this model, unless the caller names one.")
 
 
 class CallerRow(_Strict):
@@ -84,6 +90,7 @@ class CallerRow(_Strict):
     endpoints: list[Name] = Field(["*"], description="Paths and patterns that the caller may use.")
     expires_at: str | None = Field(None, description="Date or RFC 3339 time; the keys are refused from then on.")
     labels: dict[str, str] = Field({}, description="Free labels.")
+    guards: Name | None = Field(None, description="Guard set; none: the model's, else the set named default.")
 
 
 class RightsRow(_Strict):
@@ -93,6 +100,7 @@ class RightsRow(_Strict):
     models: list[Name]
     endpoints: list[Name] = ["*"]
     labels: dict[str, str] = {}
+    guards: Name | None = None
 
 
 class ClaimsRow(_Strict):
@@ -125,6 +133,31 @@ class PassthroughRow(_Strict):
     provider: Name
 
 
+class GuardSetRow(_Strict):
+    """Which guards look at a call. The set named `default` holds for every call that names no other."""
+
+    input: list[Name] = Field([], description="Guards over what is asked, in order.")
+    output: list[Name] = Field([], description="Guards over what is answered, in order.")
+    unreadable: Literal["block", "allow"] = Field(
+        description="What guards cannot read: images, audio, uploads. allow: it passes, and the verdict is not_run."
+    )
+    screen: Literal["before", "alongside"] = Field(
+        "before",
+        description="alongside: the provider works while blocking guards run, and nothing leaves before the verdict.",
+    )
+    hold: Hold = Field(
+        "window",
+        description="Streams: hold what could still become a finding, or the whole answer; observe only tells.",
+    )
+    budget_ms: float = Field(5000, gt=0, le=120_000, description="All guards of one direction together.")
+    placeholders: Literal["numbered", "stable"] = Field(
+        "numbered", description="stable: a value keeps its placeholder over the turns of a conversation."
+    )
+
+
+AnyGuardRow = Annotated[Union[ROWS], Field(discriminator="type")]  # type: ignore[valid-type]  # noqa: UP007
+
+
 class LimitsRow(_Strict):
     """Sizes, and how strict documents are read."""
 
@@ -148,6 +181,8 @@ class PolicyDocument(_Strict):
     callers: dict[Name, CallerRow] = {}
     issuers: dict[Name, IssuerRow] = {}
     passthrough: dict[Name, PassthroughRow] = {}
+    guards: dict[Name, AnyGuardRow] = {}
+    guard_sets: dict[Name, GuardSetRow] = {}
     limits: LimitsRow = LimitsRow()  # type: ignore[call-arg]
 
 

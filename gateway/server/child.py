@@ -20,6 +20,7 @@ from gateway.core.clock import SystemClock
 from gateway.policy.load import PolicyErrors
 from gateway.server.control import Channel, snapshot_to_json, source_from_json
 from gateway.server.errors import render
+from gateway.server.process import mask_key
 from gateway.server.worker import Worker, drain, settle_memory
 from gateway.settings import Settings, read_settings
 from gateway.sinks.log import Lines, StandardLog, make_log
@@ -31,7 +32,7 @@ Stop = tuple[float, float]  # how long to go on accepting, how long to let calls
 async def _run(settings: Settings, lines: Lines, listen: socket.socket, control: socket.socket) -> None:
     log = make_log(settings.log_format, settings.log_level, lines=lines).bind(worker=os.getpid())
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
-    gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics(), render)
+    gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics(), render, mask_key(settings))
     worker = Worker(gateway, settings, log)
     stops: asyncio.Queue[Stop] = asyncio.Queue()
     loop = asyncio.get_running_loop()

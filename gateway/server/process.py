@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import orjson
 import uvloop
@@ -82,8 +83,10 @@ async def _started(
     fleet: Worker | Supervisor
     try:
         source = read_source(settings.policies)
+        key = mask_key(settings)  # made here, so that workers find it
         if settings.workers == 1:
-            worker = Worker(Gateway(settings.policies, environ, log, SystemClock(), Metrics(), render), settings, log)
+            gateway = Gateway(settings.policies, environ, log, SystemClock(), Metrics(), render, key)
+            worker = Worker(gateway, settings, log)
             await worker.start(source, sock)
             settle_memory()
             return worker
@@ -158,19 +161,38 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 def admin_token(settings: Settings) -> Secret:
-    """From the setting, from its file, or made once and kept (mode 0600) in the data folder."""
+    """From the setting, from its file, or made once and kept in the data folder."""
     if settings.admin_token is not None:
         return settings.admin_token
-    file = settings.admin_token_file or settings.data_dir / "admin.token"
+    if settings.admin_token_file is not None:
+        return _read_secret("admin token", settings.admin_token_file)
+    return kept_secret("admin token", settings.data_dir / "admin.token")
+
+
+def mask_key(settings: Settings) -> Secret:
+    """From the setting, or made once and kept in the data folder."""
+    return settings.mask_key or kept_secret("mask key", settings.data_dir / "mask.key")
+
+
+def kept_secret(what: str, file: Path) -> Secret:
+    """The secret in the file (mode 0600), which is made when it is not there."""
     try:
-        if settings.admin_token_file is None and not file.exists():
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as stream:
-                stream.write(secrets.token_urlsafe(32) + "\n")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_urlsafe(32) + "\n")
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StartError(f"{what}: {file}: {error.strerror}") from None
+    return _read_secret(what, file)
+
+
+def _read_secret(what: str, file: Path) -> Secret:
+    try:
         text = file.read_text().strip()
     except OSError as error:
-        raise StartError(f"admin token: {file}: {error.strerror}") from None
+        raise StartError(f"{what}: {file}: {error.strerror}") from None
     if len(text) < 16:
-        raise StartError(f"admin token: {file} holds fewer than 16 characters: write a longer secret into it")
+        raise StartError(f"{what}: {file} holds fewer than 16 characters: write a longer secret into it")
     return Secret(text)

@@ -20,6 +20,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from gateway.core.model import Record
+from gateway.core.rules import Verdict
 
 MAX_TEXT = 256
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -151,6 +152,8 @@ def call_fields(record: Record) -> dict[str, Any]:
     }
     if record.first_byte_s is not None:
         fields["first_byte_ms"] = _ms(record.first_byte_s)
+    if record.verdicts:
+        fields["guards"] = [_verdict(verdict) for verdict in record.verdicts]
     if record.unknown_fields:
         fields["unknown_fields"] = _names(record.unknown_fields)
     if record.error:
@@ -160,6 +163,22 @@ def call_fields(record: Record) -> dict[str, Any]:
     if record.usage.input_tokens is not None or record.usage.output_tokens is not None:
         fields["input_tokens"] = record.usage.input_tokens
         fields["output_tokens"] = record.usage.output_tokens
+    return fields
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "guard": verdict.guard,
+        "direction": verdict.direction,
+        "verdict": verdict.outcome,
+        "ms": _ms(verdict.duration_s),
+    }
+    if verdict.kinds:
+        fields["kinds"] = verdict.kinds
+    if not verdict.enforced:
+        fields["mode"] = "monitor"
+    if verdict.reason:
+        fields["reason"] = verdict.reason
     return fields
 
 

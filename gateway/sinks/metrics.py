@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.model import Record
+from gateway.core.rules import Verdict
 
 Labels = tuple[str, ...]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -97,6 +98,14 @@ class Metrics:
         self.first_byte = Histogram("gateway_first_byte_seconds", "Until the first byte of the answer.", call[:2])
         self.overhead = Histogram("gateway_overhead_seconds", "Time not spent waiting for the provider.", call[:2])
         self.phases = Histogram("gateway_phase_seconds", "Time by phase.", ("phase",))
+        guard = ("guard", "direction")
+        self.verdicts = Counter(
+            "gateway_guard_verdicts_total",
+            "Verdicts of guards, once a call and direction.",
+            (*guard, "verdict", "mode"),
+        )
+        self.findings = Counter("gateway_guard_findings_total", "Findings of guards, by kind.", (*guard, "kind"))
+        self.guard_time = Histogram("gateway_guard_seconds", "Time of a guard over one direction of a call.", guard)
         self.tokens = Counter("gateway_tokens_total", "Tokens reported by providers.", ("provider", "kind"))
         self.open_calls = Counter("gateway_open_calls", "Calls running now.", (), kind="gauge")
         self.connections = Counter("gateway_connections", "Caller connections open now.", (), kind="gauge")
@@ -117,10 +126,19 @@ class Metrics:
             self.first_byte.observe(where, record.first_byte_s)
         for phase, seconds in record.phase_s.items():
             self.phases.observe((phase,), seconds)
+        for verdict in record.verdicts:
+            self._verdict(verdict)
         if record.usage.input_tokens is not None:
             self.tokens.add((where[1], "input"), record.usage.input_tokens)
         if record.usage.output_tokens is not None:
             self.tokens.add((where[1], "output"), record.usage.output_tokens)
+
+    def _verdict(self, verdict: Verdict) -> None:
+        where = (verdict.guard, verdict.direction)
+        self.verdicts.add((*where, verdict.outcome, "enforce" if verdict.enforced else "monitor"))
+        self.guard_time.observe(where, verdict.duration_s)
+        for kind, count in verdict.kinds.items():
+            self.findings.add((*where, kind), count)
 
     def snapshot(self) -> Snapshot:
         return {family.name: dict(family.values) for family in self.families()}  # type: ignore[misc]

@@ -14,7 +14,7 @@ import yaml
 
 from gateway.__main__ import main
 
-COMMANDS = ("serve", "check", "explain", "schema", "init", "keys", "healthcheck")
+COMMANDS = ("serve", "check", "explain", "scan", "schema", "init", "keys", "healthcheck")
 DIGEST = hashlib.sha256(b"gw-key").hexdigest()
 PROVIDERS = """\
 providers:

@@ -2,27 +2,20 @@
 
 import json
 import re
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.span import Delta
-from gateway.engine.gate import LEFT_CONTEXT, Gate, TooMuchHeld, quoted_after
+from gateway.engine.gate import LEFT_CONTEXT, Gate, TooMuchHeld
+from gateway.masks.edits import Edit
 
 SECRET = re.compile(r"(?:code |)\b[a-z]+@[a-z]+\b")
 RUN = re.compile(r"[a-z@]*\Z")
 
 
-@dataclass
-class Change:
-    start: int
-    end: int
-    text: str
-
-
-def open_tail(text):
+def open_tail(text, state):
     run = RUN.search(text.raw)
     start = run.start()
     if text.raw.endswith("code ", 0, start):
@@ -30,8 +23,9 @@ def open_tail(text):
     return len(text.raw) - start + (0 if run.group() else 5 if text.raw.endswith("code ") else 0)
 
 
-def decide(text, whole, quoted):
-    return [Change(found.start(), found.end(), "[X]") for found in SECRET.finditer(text.raw)]
+def decide(window):
+    edits = [Edit(found.start(), found.end(), "[X]") for found in SECRET.finditer(window.text.raw)]
+    return edits, window.until
 
 
 def rewrite(frame, texts):
@@ -161,10 +155,10 @@ def test_what_the_guards_raise_passes_through():
     class Blocked(Exception):
         pass
 
-    def block(text, whole, quoted):
-        if SECRET.search(text.raw):
+    def block(window):
+        if SECRET.search(window.text.raw):
             raise Blocked
-        return []
+        return [], window.until
 
     gate = Gate(open_tail, block, rewrite)
     gate.feed(b'["fine "]', [Delta("a", "fine ", "assistant", "content", (0,))])
@@ -172,11 +166,3 @@ def test_what_the_guards_raise_passes_through():
     gate.feed(b'["a@b "]', [Delta("a", "a@b ", "assistant", "content", (0,))])
     with pytest.raises(Blocked):
         gate.release()
-
-
-@given(st.text(alphabet='ab "\\', max_size=20), st.text(alphabet='ab "\\', max_size=20))
-def test_the_state_of_a_json_string_is_kept_over_a_cut(first, second):
-    value = json.dumps([first, second])
-    for cut in range(len(value)):
-        if not re.search(r"(?:^|[^\\])(?:\\\\)*\\\Z", value[:cut]):  # no cut inside of an escape
-            assert quoted_after(value[cut:], quoted_after(value[:cut], False)) is False

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.assembly import Gateway
 from gateway.core.clock import SystemClock
+from gateway.core.secret import Secret
 from gateway.policy.load import read_source
 from gateway.server.errors import render
 from gateway.server.process import bound_socket
@@ -87,7 +88,15 @@ async def running(policy: str, tmp_path: Path, **settings: object) -> AsyncItera
     output = io.BytesIO()
     stream = io.TextIOWrapper(output, write_through=True)
     log = make_log("json", "debug", stream)
-    gateway = Gateway(policies, {"FAKE_KEY": PROVIDER_KEY}, log, SystemClock(), Metrics(), render)
+    gateway = Gateway(
+        policies,
+        {"FAKE_KEY": PROVIDER_KEY},
+        log,
+        SystemClock(),
+        Metrics(),
+        render,
+        Secret("mask-canary-key-0123456789"),
+    )
     worker = Worker(gateway, made, log)
     sock = bound_socket("127.0.0.1", 0)
     host, port = sock.getsockname()

@@ -1,0 +1,347 @@
+"""Guards on calls through the running gateway; the provider's own log proves what left."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.support.process import until
+from tests.support.provider import ANSWER, DONE, LAST_CHUNK, STREAM_HEAD, chunk, delta, plain
+from tests.support.raw import chat
+from tests.support.running import KEY, policy_for, running
+
+NAMES = "  names: {type: patterns, patterns: {CODE_NAME: 'falcon-[0-9]+'}, action: %s, on_error: block%s}\n"
+
+
+def guarded(action: str = "mask", where: str = "input: [names], output: [names]", more: str = "", row: str = "") -> str:
+    return f"guards:\n{NAMES % (action, row)}guard_sets:\n  default: {{{where}, unreadable: allow{more}}}\n"
+
+
+def serving(provider, tmp_path, rest: str, **settings):
+    return running(policy_for(provider.base_url, rest=rest), tmp_path, **settings)
+
+
+def said(text: str) -> bytes:
+    document = json.loads(ANSWER)
+    document["choices"][0]["message"]["content"] = text
+    return plain(json.dumps(document).encode())
+
+
+def content(answer) -> str:
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+def streamed(*texts: str) -> tuple[bytes, ...]:
+    return (STREAM_HEAD, *(chunk(delta(text)) for text in texts), chunk(delta("", "stop")), chunk(DONE), LAST_CHUNK)
+
+
+def text_of(body: bytes) -> str:
+    events = [json.loads(frame[6:]) for frame in body.decode().split("\n\n") if frame.startswith("data: {")]
+    return "".join(event["choices"][0]["delta"].get("content") or "" for event in events if event.get("choices"))
+
+
+async def test_what_is_masked_never_reaches_the_provider_and_comes_back_to_the_caller(provider, tmp_path):
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        provider.says(said("So [CODE_NAME_1] is late."))
+        answer = await gateway.ask(body=chat("falcon-7 and falcon-7, not falcon-8"), key=KEY)
+        assert (
+            provider.calls[0].json()["messages"][0]["content"] == "[CODE_NAME_1] and [CODE_NAME_1], not [CODE_NAME_2]"
+        )
+        assert content(answer) == "So falcon-7 is late."
+        assert answer.header("x-gateway-guards") == "input/names=mask, output/names=allow"
+        (line,) = gateway.lines
+        assert line["guards"][0] | {"ms": 0} == {
+            "guard": "names", "direction": "input", "verdict": "mask", "kinds": {"CODE_NAME": 3}, "ms": 0,
+        }  # fmt: skip
+        assert "falcon" not in gateway.output.getvalue().decode()
+
+
+async def test_a_body_without_findings_travels_byte_for_byte(provider, tmp_path):
+    """I3"""
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        body = b'{"model" : "m", "messages":[ {"role":"user","content":"caf\\u00e9"} ] }'
+        await gateway.ask(body=body, key=KEY)
+        assert provider.calls[0].body == body
+
+
+async def test_what_is_blocked_is_a_400_and_nothing_is_asked(provider, tmp_path):
+    async with serving(provider, tmp_path, guarded("block")) as gateway:
+        answer = await gateway.ask(body=chat("falcon-7"), key=KEY)
+        assert (answer.status, answer.code) == (400, "guard_blocked")
+        assert "names" in answer.json()["error"]["message"]
+        assert "falcon" not in answer.body.decode()
+        assert provider.calls == []
+        assert gateway.lines[0]["error"] == "guard_blocked"
+
+
+async def test_an_answer_is_masked_or_blocked(provider, tmp_path):
+    provider.says(said("It is falcon-7!"))
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        assert content(await gateway.ask(body=chat(), key=KEY)) == "It is [CODE_NAME_1]!"
+    async with serving(provider, tmp_path, guarded("block")) as gateway:
+        answer = await gateway.ask(body=chat(), key=KEY)
+        assert (answer.status, answer.code) == (400, "guard_blocked")
+        assert b"falcon" not in answer.body
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 100])
+async def test_a_stream_is_masked_and_restored_whatever_its_chunks(provider, tmp_path, size):
+    """GRD-03, I1, I4"""
+    text = "Hello [CODE_NAME_1], meet falcon-42 and falcon-7 there."
+    provider.says(*streamed(*(text[at : at + size] for at in range(0, len(text), size))))
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        answer = await gateway.ask(body=chat("I am falcon-1", stream=True), key=KEY)
+        assert text_of(answer.body) == "Hello falcon-1, meet [CODE_NAME_1] and [CODE_NAME_2] there."
+        assert answer.body.endswith(DONE)
+
+
+async def test_no_byte_of_what_is_blocked_leaves_a_stream(provider, tmp_path):
+    """GRD-03: one character a frame; what was said before it has left, then comes an error event."""
+    head, *rest = streamed(*"Well, the name is falcon-42 as you know")
+    seen = asyncio.Event()
+
+    async def script(_, writer):
+        writer.write(head + b"".join(rest[:18]))
+        await seen.wait()
+        for part in rest[18:]:
+            writer.write(part)
+            await writer.drain()
+
+    provider.script = script
+    async with serving(provider, tmp_path, guarded("block")) as gateway:
+        raw = await gateway.connect()
+        await raw.send(raw.request(body=chat(stream=True), key=KEY))
+        await raw.head()
+        body = await raw.chunk()
+        seen.set()
+        while (part := await raw.chunk()) is not None:
+            body += part
+        raw.close()
+        assert text_of(body) == "Well, the name is "
+        events = [frame for frame in body.decode().split("\n\n") if frame]
+        assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "guard_blocked"
+
+
+async def test_a_stream_that_is_blocked_at_once_is_a_clean_400(provider, tmp_path):
+    provider.says(*streamed("falcon-42 ", "it is"))
+    async with serving(provider, tmp_path, guarded("block")) as gateway:
+        answer = await gateway.ask(body=chat(stream=True), key=KEY)
+        assert (answer.status, answer.code) == (400, "guard_blocked")
+
+
+async def test_prose_flows_while_it_is_guarded(provider, tmp_path):
+    """A word leaves as soon as it is followed by a blank."""
+    go_on = asyncio.Event()
+
+    async def script(_, writer):
+        writer.write(STREAM_HEAD + chunk(delta("Once upon ")))
+        await go_on.wait()
+        writer.write(chunk(delta("a time", "stop")) + chunk(DONE) + LAST_CHUNK)
+
+    provider.script = script
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        raw = await gateway.connect()
+        await raw.send(raw.request(body=chat(stream=True), key=KEY))
+        await raw.head()
+        assert text_of(await raw.chunk()) == "Once upon "
+        go_on.set()
+        raw.close()
+
+
+async def test_monitoring_tells_and_changes_nothing(provider, tmp_path):
+    provider.says(said("falcon-7"))
+    async with serving(provider, tmp_path, guarded("block", row=", mode: monitor")) as gateway:
+        answer = await gateway.ask(body=chat("falcon-8"), key=KEY)
+        assert content(answer) == "falcon-7"
+        assert provider.calls[0].json()["messages"][0]["content"] == "falcon-8"
+        verdicts = [(row["verdict"], row["mode"]) for row in gateway.lines[0]["guards"]]
+        assert verdicts == [("block", "monitor"), ("block", "monitor")]
+
+
+async def test_an_answer_may_be_replaced_by_a_given_text(provider, tmp_path):
+    rest = guarded("replace", "output: [names]", row=", text: 'I cannot say.'")
+    for parts in ((said("falcon-7 is the name"),), streamed("falc", "on-7 is ", "the name")):
+        provider.says(*parts)
+        async with serving(provider, tmp_path, rest) as gateway:
+            stream = len(parts) > 1
+            answer = await gateway.ask(body=chat(stream=stream), key=KEY)
+            assert (text_of(answer.body) if stream else content(answer)) == "I cannot say."
+            assert answer.status == 200
+
+
+async def test_an_answer_is_asked_for_again_and_blocked_when_that_does_not_help(provider, tmp_path):
+    rest = guarded("regenerate", "output: [names]", row=", attempts: 3")
+    answers = ["falcon-1", "falcon-2", "a bird"]
+
+    async def script(_, writer):
+        writer.write(said(answers[len(provider.calls) - 1]))
+
+    provider.script = script
+    async with serving(provider, tmp_path, rest) as gateway:
+        assert content(await gateway.ask(body=chat(), key=KEY)) == "a bird"
+        assert len(provider.calls) == 3
+        answers[:] = ["falcon-1"] * 9
+        provider.calls.clear()
+        answer = await gateway.ask(body=chat(), key=KEY)
+        assert (answer.status, answer.code, len(provider.calls)) == (400, "guard_blocked", 3)
+
+
+async def test_a_schema_mismatch_is_fed_back_to_the_model(provider, tmp_path):
+    rest = (
+        "guards:\n  shape: {type: json_schema, action: regenerate, on_error: block}\n"
+        "guard_sets:\n  default: {output: [shape], unreadable: allow}\n"
+    )
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    answers = ['{"n": "three"}', '```json\n{"n": 3}\n```']
+
+    async def script(_, writer):
+        writer.write(said(answers[len(provider.calls) - 1]))
+
+    provider.script = script
+    async with serving(provider, tmp_path, rest) as gateway:
+        answer = await gateway.ask(body=chat(response_format=wanted), key=KEY)
+        assert json.loads(content(answer)) == {"n": 3}
+        first, second = (call.json()["messages"] for call in provider.calls)
+        assert second[: len(first)] == first
+        assert second[-2] == {"role": "assistant", "content": '{"n": "three"}'}
+        assert "n" in second[-1]["content"]
+        assert "three" not in second[-1]["content"]
+
+
+async def test_alongside_the_provider_works_and_nothing_leaves_before_the_verdict(provider, tmp_path):
+    """The provider is asked at once; a block cancels it."""
+    go_on = asyncio.Event()
+
+    async def script(call, writer):
+        await go_on.wait()
+
+    provider.script = script
+    rest = guarded("block", "input: [names]", ", screen: alongside")
+    async with serving(provider, tmp_path, rest) as gateway:
+        answer = await gateway.ask(body=chat("falcon-7", stream=True), key=KEY)
+        assert (answer.status, answer.code) == (400, "guard_blocked")
+        await until(lambda: not provider.calls or provider.calls[0].closed.is_set())
+
+
+async def test_tool_arguments_are_masked_as_json_and_restored_as_json(provider, tmp_path):
+    """GRD-04, GRD-18: escapes are decoded before they are looked at, and quoting stays right."""
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": r'{"who": "\u0066alcon-9", "q": "[CODE_NAME_1]"}'},
+    }
+    document = json.loads(ANSWER)
+    document["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": [call]}
+    provider.says(plain(json.dumps(document).encode()))
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        answer = await gateway.ask(body=chat("falcon-1"), key=KEY)
+        (made,) = answer.json()["choices"][0]["message"]["tool_calls"]
+        shown = json.loads(made["function"]["arguments"])
+        assert shown["q"] == "falcon-1"
+        assert shown["who"].startswith("[CODE_NAME_")
+
+
+async def test_an_answer_that_was_asked_for_as_json_stays_json(provider, tmp_path):
+    """GRD-18: a value with a quote is put back inside a string."""
+    row = "guards:\n  names: {type: patterns, patterns: {TITLE: 'the \"[a-z]+\"'}, action: mask, on_error: block}\n"
+    rest = row + "guard_sets:\n  default: {input: [names], output: [names], unreadable: allow}\n"
+    text = '{"title": "[TITLE_1]", "n": 1}'
+    for stream in (False, True):
+        provider.says(*(streamed(*text) if stream else (said(text),)))
+        async with serving(provider, tmp_path, rest) as gateway:
+            body = chat('about the "boss"', stream=stream, response_format={"type": "json_object"})
+            answer = await gateway.ask(body=body, key=KEY)
+            shown = text_of(answer.body) if stream else content(answer)
+            assert json.loads(shown) == {"title": 'the "boss"', "n": 1}
+
+
+async def test_the_callers_own_values_are_no_finding_in_the_answer(provider, tmp_path):
+    """A fake looks like what it stands for, and the guard over answers must not take it for a leak."""
+    rest = (
+        guarded("mask", row=", operator: fake")
+        .replace("output: [names]", "output: [strict]")
+        .replace(
+            "guard_sets:",
+            "  strict: {type: patterns, patterns: {CODE_NAME: '[a-z]+-[0-9]+'}, action: block, on_error: block}\nguard_sets:",
+        )
+    )
+
+    async def echo(call, writer):
+        writer.write(said(call.json()["messages"][0]["content"]))
+
+    provider.script = echo
+    async with serving(provider, tmp_path, rest) as gateway:
+        answer = await gateway.ask(body=chat("falcon-123456 flies"), key=KEY)
+        assert "falcon" not in provider.calls[0].body.decode()
+        assert content(answer) == "falcon-123456 flies"
+
+
+async def test_what_cannot_be_read_is_not_run_and_policy_decides(provider, tmp_path):
+    """GRD-08, GRD-11"""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    body = chat(messages=[{"role": "user", "content": [{"type": "text", "text": "what is it"}, image]}])
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        answer = await gateway.ask(body=body, key=KEY)
+        assert answer.header("x-gateway-guards").startswith("input/names=not_run")
+    blocking = guarded().replace("unreadable: allow", "unreadable: block")
+    async with serving(provider, tmp_path, blocking) as gateway:
+        answer = await gateway.ask(body=body, key=KEY)
+        assert (answer.status, answer.code) == (503, "guardrail_unavailable")
+        assert len(provider.calls) == 1
+
+
+async def test_an_unknown_role_or_part_is_refused_where_guards_must_understand_it(provider, tmp_path):
+    """GRD-06, GRD-07"""
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        for message in (
+            {"role": "wizard", "content": "x"},
+            {"role": "user", "content": [{"type": "scroll", "x": "y"}]},
+        ):
+            assert (await gateway.ask(body=chat(messages=[message]), key=KEY)).status == 400
+    async with running(policy_for(provider.base_url), tmp_path) as gateway:
+        assert (await gateway.ask(body=chat(messages=[{"role": "wizard", "content": "x"}]), key=KEY)).status == 200
+
+
+async def test_a_callers_set_holds_over_the_models_and_the_default(provider, tmp_path):
+    rest = (
+        f"guards:\n{NAMES % ('block', '')}"
+        "guard_sets:\n  default: {input: [names], unreadable: allow}\n  none: {unreadable: allow}\n"
+    )
+    policy = policy_for(provider.base_url, rest=rest).replace('models: ["*"]', 'models: ["*"]\n    guards: none')
+    async with running(policy, tmp_path) as gateway:
+        assert (await gateway.ask(body=chat("falcon-7"), key=KEY)).status == 200
+
+
+async def test_a_detector_elsewhere_is_asked_and_its_failure_is_what_policy_says(provider, tmp_path):
+    """GRD-10, GRD-12"""
+    asked = []
+
+    async def detector(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[16:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: "))
+        question = json.loads(await reader.readexactly(length))
+        asked.append(question)
+        bad = any("bomb" in text["text"] for text in question["texts"])
+        broken = any("broken" in text["text"] for text in question["texts"])
+        findings = [{"text": 0, "start": 0, "end": 1, "kind": "BAD", "score": 0.9}] if bad else []
+        writer.write(plain(b"nonsense" if broken else json.dumps({"findings": findings}).encode()))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(detector, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/check"
+    for on_error, status in (("block", 503), ("allow", 200)):
+        rest = (
+            f"guards:\n  remote: {{type: webhook, url: '{url}', action: block, on_error: {on_error}}}\n"
+            "guard_sets:\n  default: {input: [remote], unreadable: allow}\n"
+        )
+        async with serving(provider, tmp_path, rest) as gateway:
+            assert (await gateway.ask(body=chat("hello"), key=KEY)).status == 200
+            assert (await gateway.ask(body=chat("a bomb"), key=KEY)).code == "guard_blocked"
+            answer = await gateway.ask(body=chat("broken canary"), key=KEY)
+            assert answer.status == status
+            assert gateway.lines[-1]["guards"][0]["verdict"] == "not_run"
+            assert "canary" not in gateway.output.getvalue().decode()
+    assert asked[0] == {"direction": "input", "texts": [{"role": "user", "kind": "content", "text": "hello"}]}
+    server.close()
