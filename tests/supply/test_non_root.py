@@ -94,7 +94,7 @@ def test_it_serves_and_drains_without_privileges_on_a_read_only_root(folder, wor
     events = [json.loads(line) for line in gateway.output.splitlines()]
     assert [event for event in events if event.get("level") in {"error", "critical"}] == []
     assert events[-1]["event"] == "stopped"
-    assert sorted(p.name for p in data.iterdir()) == ["admin.token", "ready.json"]
+    assert sorted(p.name for p in data.iterdir()) == ["admin.token", "mask.key", "ready.json"]
     assert (data / "admin.token").stat().st_mode & 0o777 == 0o600
 
 

@@ -25,6 +25,19 @@ ALLOWED_COMMANDS: dict[str, str] = {
     "idna": "idna's own command line, a requirement of yarl",
     "cffi-gen-src": "cffi's, a requirement of cryptography",
     "wheel": "builds this project; removed from the image",
+    "f2py": "numpy, below presidio-analyzer",
+    "faker": "faker's own command line",
+    "httpx": "httpx, below presidio-analyzer",
+    "langid": "py3langid's own command line",
+    "markdown-it": "markdown-it-py, below presidio-analyzer",
+    "normalizer": "charset-normalizer, below presidio-analyzer",
+    "numpy-config": "numpy, below presidio-analyzer",
+    "pygmentize": "pygments, below presidio-analyzer",
+    "spacy": "spacy, below presidio-analyzer",
+    "tldextract": "tldextract, below presidio-analyzer",
+    "tqdm": "tqdm, below presidio-analyzer",
+    "typer": "typer, below presidio-analyzer",
+    "weasel": "weasel, below presidio-analyzer",
 }
 
 _CUSTOM = ("sitecustomize", "usercustomize")
