@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from gateway.core.model import Caller, Headers, Record
 from gateway.core.span import Context, Finding, Text, View
@@ -77,7 +77,6 @@ class Guard(Protocol):
         more follows. For every continuation: findings that begin before that tail are the same as now."""
 
 
-@runtime_checkable
 class RemoteGuard(Protocol):
     """A guard that asks somebody else. It sees whole texts only."""
 

@@ -31,6 +31,7 @@ class Rule:
     attempts: int
     roles: frozenset[str] | None
     definitions: bool
+    remote: bool = False  # the guard is a RemoteGuard
 
     def reads(self, text: Text) -> bool:
         if text.kind == "definition":

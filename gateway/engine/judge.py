@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from gateway.core.clock import Clock
 from gateway.core.errors import Refusal
@@ -91,15 +92,8 @@ class Judge:
     """The rules of one direction for one call, and the verdicts they have come to so far."""
 
     def __init__(self, rules: Sequence[Rule], direction: Direction, budget_s: float, context: Context, clock: Clock):
-        self._rules: list[tuple[Rule, Guard | RemoteGuard]] = []
-        self._local: list[tuple[Rule, Guard]] = []
-        for rule in rules:
-            if isinstance(rule.guard, RemoteGuard):
-                self._rules.append((rule, rule.guard))
-            else:
-                guard = rule.guard.for_call(context)
-                self._rules.append((rule, guard))
-                self._local.append((rule, guard))
+        self._rules = [(rule, rule.guard if rule.remote else _local(rule).for_call(context)) for rule in rules]
+        self._local = [(rule, cast("Guard", guard)) for rule, guard in self._rules if not rule.remote]
         self._direction = direction
         self._left_s = budget_s
         self._excuse: Excuse = _nothing
@@ -195,8 +189,11 @@ class Judge:
         view = View(self._direction, tuple(texts[index] for index in places))
         began = self._clock.monotonic()
         try:
+            if not rule.remote and sum(len(text.raw) for text in view.texts) <= INLINE_CHARACTERS:
+                found = self._unexcused(cast("Guard", guard).check(view), view.texts, None)
+                return self._concluded(rule, found, places)
             async with asyncio.timeout(min(rule.budget_s, self._left_s)):
-                found = self._unexcused(await _checked(guard, view), view.texts, None)
+                found = self._unexcused(await _checked(rule, guard, view), view.texts, None)
                 return self._concluded(rule, found, places)
         except TimeoutError:
             return self._not_run(rule, "late")
@@ -233,9 +230,11 @@ class Judge:
         return Judged(rule, "not_run")
 
 
-async def _checked(guard: Guard | RemoteGuard, view: View) -> Sequence[Finding]:
-    if isinstance(guard, RemoteGuard):
-        return await guard.ask(view)
-    if sum(len(text.raw) for text in view.texts) <= INLINE_CHARACTERS:
-        return guard.check(view)
-    return await asyncio.get_running_loop().run_in_executor(_POOL, guard.check, view)
+def _local(rule: Rule) -> Guard:
+    return cast("Guard", rule.guard)
+
+
+async def _checked(rule: Rule, guard: Guard | RemoteGuard, view: View) -> Sequence[Finding]:
+    if rule.remote:
+        return await cast("RemoteGuard", guard).ask(view)
+    return await asyncio.get_running_loop().run_in_executor(_POOL, cast("Guard", guard).check, view)

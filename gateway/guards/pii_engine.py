@@ -155,6 +155,9 @@ def without_contained(found: Iterable[Match]) -> list[Match]:
     return kept
 
 
+MAX_KNOWN = 4096
+
+
 class Engine:
     """Recognisers of one or more languages, built once, used by many threads at the same time."""
 
@@ -163,6 +166,7 @@ class Engine:
         self._stop = stop
         self._always: set[int] = set()
         self._needs: dict[int, list[int]] = {}
+        self._known: dict[frozenset[int], list[tuple[Plan, list[Rule]]]] = {}
         self._set, self._sign = self._fill()
 
     @cached_property
@@ -200,8 +204,17 @@ class Engine:
                     found.append(scored)
         return without_contained(found)
 
-    def _possible(self, shadow: Shadow) -> Iterator[tuple[Plan, list[Rule]]]:
-        hits = set(self._set.Match(shadow.ascii) or ())
+    def _possible(self, shadow: Shadow) -> list[tuple[Plan, list[Rule]]]:
+        """The rules that can match. Few sets of loosened patterns occur in practice, so what they mean is kept."""
+        hits = frozenset(self._set.Match(shadow.ascii) or ())
+        possible = self._known.get(hits)
+        if possible is None:
+            possible = list(self._possible_for(hits))
+            if len(self._known) < MAX_KNOWN:
+                self._known[hits] = possible
+        return possible
+
+    def _possible_for(self, hits: frozenset[int]) -> Iterator[tuple[Plan, list[Rule]]]:
         blind = self._sign not in hits
         able: dict[int, list[Rule]] = {}
         for number, (plan, rule) in enumerate(self._rules):

@@ -102,6 +102,7 @@ class GuardBuilder:
             attempts=row.attempts,
             roles=frozenset(row.roles) if row.roles is not None else None,
             definitions=row.definitions,
+            remote=isinstance(row, webhook.Row),
         )
 
     def _set(self, name: str, row: schema.GuardSetRow, rules: Mapping[str, Rule]) -> GuardSet:
