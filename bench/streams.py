@@ -16,7 +16,7 @@ import uvloop
 
 from bench import procfs
 from bench.payload import DONE_FRAME, STAMP, chat_body, request, stamped
-from bench.subjects import Subject
+from bench.subjects import StartFailed, Subject
 
 _FIRST_FRAMES = 3
 _END = DONE_FRAME.strip()
@@ -93,7 +93,7 @@ async def _first_frames(subject: Subject, rounds: int) -> FirstFrame:
         stream.done = asyncio.get_running_loop().create_future()
         stream.ask()
         if not await stream.done:
-            raise RuntimeError(f"{subject.name} cut a stream")
+            raise StartFailed(f"{subject.name} cut a stream; it said:\n{subject.said.read_text()[-2000:]}")
         waits.append((seen[0] - stream.sent_ns) / 1e6)
     stream.close()
     return FirstFrame(*_percentiles(waits))

@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
     (`reusable`), `on_lost(connection)` when it is gone."""
 
     __slots__ = (
-        "_due", "_due_kind", "_header_bytes", "_interim", "_keep", "_lengths", "_on_free",
+        "_aborted", "_due", "_due_kind", "_header_bytes", "_interim", "_keep", "_lengths", "_on_free",
         "_on_lost", "_parser", "_paused", "_reading_paused", "_reply", "_sending", "_surplus", "_timeouts",
         "_timer", "_timer_at", "_total_due", "_transfer", "_transport", "_write_waiter", "bodyless",
         "born_at", "freed_at", "loop", "lost", "received", "used",
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
         self._transfer = False
         self.bodyless = False
         self.born_at = self.freed_at = self.loop.time()
-        self.lost = False
+        self.lost = self._aborted = False
         self.received = False
         self.used = False
 
@@ -243,11 +243,18 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
+        self._aborted = True  # the loss is told later, and until then an answer may still arrive
         if self._transport is not None:
             self._transport.abort()
 
     def reusable(self) -> bool:
-        return not self.lost and self._keep and not self._surplus and not self._sending and self._reply is None
+        return (
+            not (self.lost or self._aborted)
+            and self._keep
+            and not self._surplus
+            and not self._sending
+            and self._reply is None
+        )
 
     # -- waiting, with one timer that is set anew only when it would fire too late
 

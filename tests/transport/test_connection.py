@@ -242,3 +242,14 @@ async def test_a_short_rest_of_an_abandoned_answer_is_read_and_a_long_one_is_cut
     reply.close()
     long.connection.data_received(b"x" * 100_000)
     assert long.wire.aborted
+
+
+async def test_an_aborted_connection_is_not_used_again_though_its_answer_still_arrives():
+    """Who asked has gone; the loss of the connection is told only in a later turn of the loop."""
+    bench = Bench()
+    reply = bench.begin()
+    bench.connection.abort()
+    bench.connection.data_received(answer(b"late"))
+    assert bench.freed == [False]
+    assert not bench.connection.reusable()
+    assert reply.ended
