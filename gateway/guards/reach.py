@@ -59,7 +59,7 @@ class Reach:
                 after = self._step(state, character)
             if not after.live:
                 break
-            if after.opens:
+            if after.opens or (after.bounded and _may_bound(text, len(text) - back)):
                 longest = back
             state = after
         return longest
@@ -72,13 +72,15 @@ class Reach:
 
 
 class State:
-    """The places that are still alive, one bit each; `opens`: a pattern that begins here is open."""
+    """The places that are still alive, one bit each; `opens`: a pattern that begins here is open; `bounded`: one is if a
+    word begins or ends here."""
 
-    __slots__ = ("live", "opens", "steps")
+    __slots__ = ("bounded", "live", "opens", "steps")
 
-    def __init__(self, live: int, opens: bool) -> None:
+    def __init__(self, live: int, opens: bool, bounded: bool) -> None:
         self.live = live
         self.opens = opens
+        self.bounded = bounded
         self.steps: dict[str, State] = {}
 
 
@@ -103,9 +105,11 @@ class Takers(NamedTuple):
 class Automaton:
     """Places are bits. Place i leads to place i-1 when bit i of `chain` is set, and by `jumps` (from, to) elsewhere."""
 
-    def __init__(self, leaves: list[Leaf], first: int, chain: int, jumps: list[tuple[int, int]], places: int) -> None:
-        self._shape = (leaves, first, chain, jumps, places)
-        self._leaves, self._first, self._chain, self._jumps, self._places = self._shape
+    def __init__(
+        self, leaves: list[Leaf], first: int, bounded: int, chain: int, jumps: list[tuple[int, int]], places: int
+    ) -> None:
+        self._shape = (leaves, first, bounded, chain, jumps, places)
+        self._leaves, self._first, self._bounded, self._chain, self._jumps, self._places = self._shape
         self._states: dict[int, State] = {}
         self._takers: dict[str, Takers] = {}
         self._alike: dict[int, Takers] = {}  # characters that the same places take share what is known of them
@@ -113,7 +117,7 @@ class Automaton:
 
     def begin(self) -> State:
         """At the end of the text: wherever a pattern stands, it wants another character."""
-        return State(self._places, False)
+        return State(self._places, False, False)
 
     def full(self) -> bool:
         return self._steps >= MEMO
@@ -130,7 +134,7 @@ class Automaton:
         for source, target in taken.jumps:
             if state.live & target:
                 live |= source
-        after = self._states.setdefault(live, State(live, bool(live & self._first)))
+        after = self._states.setdefault(live, State(live, bool(live & self._first), bool(live & self._bounded)))
         state.steps[character] = after
         self._steps += 1
         return after
@@ -155,6 +159,7 @@ class _Drawing:
         self._place: dict[int, str] = {}  # states that take a character -> the key of their leaf
         self._kinds: dict[str, tuple[re.Pattern[str], ...]] = {}
         self._firsts: list[int] = []
+        self._bounded: list[int] = []  # of patterns that begin with a word boundary
         self._groups: dict[int, tuple[Any, int]] = {}
         self._draw: dict[Any, Callable[[Any, int, int], int]] = {
             _constants.SUBPATTERN: self._subpattern,
@@ -173,8 +178,9 @@ class _Drawing:
     def add(self, tree: Any, flags: int) -> float:
         """Draws one pattern and returns the most characters that it reads, anchors and what it looks at included."""
         self._groups = dict(_groups(tree, flags))
-        self._firsts.append(self._sequence(tree, flags, END))
-        return self._width[self._firsts[-1]]
+        first = self._sequence(tree, flags, END)
+        (self._bounded if _begins_with_boundary(tree) else self._firsts).append(first)
+        return self._width[first]
 
     def automaton(self) -> Automaton:
         bits = {state: 1 << index for index, state in enumerate(sorted(self._place))}
@@ -193,6 +199,7 @@ class _Drawing:
         return Automaton(
             [Leaf(self._kinds[key], places) for key, places in leaves.items()],
             self._reached(self._firsts, bits),
+            self._reached(self._bounded, bits),
             chain,
             [(source, target) for target, source in jumps.items()],
             (1 << len(bits)) - 1,
@@ -286,6 +293,29 @@ class _Drawing:
     def _condition(self, value: Any, flags: int, after: int) -> int:
         _, yes, no = value
         return self._fork(self._sequence(yes, flags, after), self._sequence(no or (), flags, after))
+
+
+def _may_bound(text: str, place: int) -> bool:
+    """Whether a word may begin or end at the place. Engines differ only about characters beyond ASCII."""
+    if place == 0:
+        return True
+    before, after = text[place - 1], text[place]
+    if not (before.isascii() and after.isascii()):
+        return True
+    return (before.isalnum() or before == "_") != (after.isalnum() or after == "_")
+
+
+def _begins_with_boundary(items: Any) -> bool:
+    for op, value in items:
+        if op is _constants.AT:
+            return value is _constants.AT_BOUNDARY
+        if op is _constants.SUBPATTERN:
+            return _begins_with_boundary(value[3])
+        if op is _constants.BRANCH:
+            return all(_begins_with_boundary(branch) for branch in value[1])
+        if op not in {_constants.ASSERT, _constants.ASSERT_NOT}:
+            return False
+    return False
 
 
 def open_tail(text: Text, held: Callable[[str], int]) -> int:
