@@ -15,8 +15,8 @@ _QUOTES = r"""["'`\])\\]{0,4}"""
 _AFTER = r"""[ \t]{0,8}["'`\\(\[]{0,4}[!-~]{0,512}"""
 _VALUE = rf"{_QUOTES}\s{{0,8}}(?:(?:=>|:=|==?|:|,|>|is?)\s{{0,8}}{_AFTER})?"
 
-# A name, an assignment, a value, whatever the name: it costs the word before a colon or a comma.
-_ASSIGNED = rf"[\w.-]{{1,100}}{_VALUE}$"
+# A value that is given to a name needs nothing held but itself, the last word: the name is no secret and has left, and the
+# guard is shown what stood before.
 _HEADER = r"(?i:basic|bearer|ssws|--token)[ \t]{0,3}[!-~]{0,512}$"
 _AUTHORIZATION = r"(?i:authorization)[\"' \t:=,]{0,12}(?:[\w-]{1,12}[ \t]{1,3})?[!-~]{0,512}$"
 _CONNECTION = rf"(?i:{CONNECTION})[ \t]{{0,2}}(?:=[^\n\"']{{0,512}})?$"
@@ -44,6 +44,6 @@ def short_open(rules: Sequence[Rule]) -> list[str]:
     """For all rules but the long ones; matches have up to SHORT characters, and some more."""
     names = "|".join(sorted({rule.names for rule in rules if rule.names}))
     vendor = [rf"(?i:{names})(?i:{GAP}){_VALUE}$"] if names else []
-    patterns = [_ASSIGNED, _HEADER, _AUTHORIZATION, _CONNECTION, _CURL, _NETRC, _SALT, _ANSIBLE, _HEADING, *vendor]
+    patterns = [_HEADER, _AUTHORIZATION, _CONNECTION, _CURL, _NETRC, _SALT, _ANSIBLE, _HEADING, *vendor]
     # From the word's beginning: no finding of one word is cut.
     return [rf"[!-~]{{0,512}}(?:{pattern})" for pattern in patterns]
