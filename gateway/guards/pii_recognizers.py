@@ -14,7 +14,7 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
 from gateway.guards.pii_context import boosted
 from gateway.guards.pii_engine import DISTANT, Engine, Match
 from gateway.guards.pii_registry import recognizers, stop_words
-from gateway.guards.pii_traps import TRAPS, VAGUE_CONTEXT
+from gateway.guards.pii_traps import NINO_MARK, NINO_REACH, TRAPS, VAGUE_CONTEXT
 
 WITHIN = 96
 """Characters before a match in which context words count. More than the five words that presidio looks back."""
@@ -68,7 +68,8 @@ class Patterns:
 
     def patterns(self) -> list[str]:
         """One character more than the engine's: traps look at it."""
-        return [f"(?:{pattern.removeprefix('(?i)')})(?s:.)" for pattern in self._engine.patterns()]
+        found = [NINO_REACH if NINO_MARK in one else one.removeprefix("(?i)") for one in self._engine.patterns()]
+        return [rf"(?:{pattern})(?s:.)" for pattern in found]
 
 
 def _best(owners: Sequence[EntityRecognizer], entity: str) -> float:

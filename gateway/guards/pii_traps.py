@@ -80,6 +80,16 @@ def _email(text: str, start: int, end: int, _: bool) -> bool:
     return remote or _FILE_NAMES.search(text[start:end]) is not None
 
 
+def _nino(text: str, start: int, _: int, __: bool) -> bool:
+    """``is 12 34 56 a``: two small letters and a blank are a word."""
+    return text[start : start + 2].islower() and not text[start + 2 : start + 3].isdigit()
+
+
+NINO_MARK = "(?!bg|gb|nk|kn|nt|tn|zz"
+NINO_REACH = r"\b(?:(?-i:[A-Z]{2}) ?(?:[0-9]{2} ?){3}[a-d]|[a-z]{2}[0-9]{2} ?(?:[0-9]{2} ?){2}[a-d])"
+"""What a national insurance number looks like that is not trapped: prose goes on after "is " and "at "."""
+
+
 def _url(text: str, start: int, end: int, _: bool) -> bool:
     """Without a scheme, a dotted name is a file, a module or an attribute more often than a page."""
     value = text[start:end].strip("'\"")
@@ -132,6 +142,7 @@ def _card(text: str, start: int, _: int, __: bool) -> bool:
 
 
 TRAPS: dict[str, Trap] = {
+    "UK_NINO": _nino,
     "US_DRIVER_LICENSE": _licence,
     "EMAIL_ADDRESS": _email,
     "URL": _url,

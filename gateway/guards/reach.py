@@ -72,8 +72,8 @@ class Reach:
 
 
 class State:
-    """The places that are still alive, one bit each; `opens`: a pattern that begins here is open; `bounded`: one is if a
-    word begins or ends here."""
+    """The places that are still alive, one bit each; `opens`: a pattern that begins here is open; `bounded`: one is if
+    a word begins or ends here."""
 
     __slots__ = ("bounded", "live", "opens", "steps")
 

@@ -15,8 +15,8 @@ _QUOTES = r"""["'`\])\\]{0,4}"""
 _AFTER = r"""[ \t]{0,8}["'`\\(\[]{0,4}[!-~]{0,512}"""
 _VALUE = rf"{_QUOTES}\s{{0,8}}(?:(?:=>|:=|==?|:|,|>|is?)\s{{0,8}}{_AFTER})?"
 
-# A value that is given to a name needs nothing held but itself, the last word: the name is no secret and has left, and the
-# guard is shown what stood before.
+# A value that is given to a name needs nothing held but itself, the last word: the name is no secret and has left, and
+# the guard is shown what stood before.
 _HEADER = r"(?i:basic|bearer|ssws|--token)[ \t]{0,3}[!-~]{0,512}$"
 _AUTHORIZATION = r"(?i:authorization)[\"' \t:=,]{0,12}(?:[\w-]{1,12}[ \t]{1,3})?[!-~]{0,512}$"
 _CONNECTION = rf"(?i:{CONNECTION})[ \t]{{0,2}}(?:=[^\n\"']{{0,512}})?$"

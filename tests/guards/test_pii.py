@@ -332,3 +332,13 @@ def test_a_window_with_its_left_context_sees_what_the_whole_text_sees(before: st
         for one in part
         if one.start >= LEFT_CONTEXT
     )
+
+
+@pytest.mark.parametrize("prose", ["It is ", "We met at ", "They went on ", "He was there as "])
+def test_short_words_of_prose_hold_nothing(prose):
+    assert default_guard().open_tail(Text(prose)) == 0
+
+
+@pytest.mark.parametrize(("text", "count"), [("AB 12 34 56 C", 1), ("ab123456c", 1), ("it is 12 34 56 a", 0)])
+def test_two_small_letters_and_a_blank_are_a_word_and_no_insurance_number(text, count):
+    assert len(default_guard().check(View("input", (Text(text),)))) == count
