@@ -47,8 +47,10 @@ lock: ## write the hash-locked requirements anew (needs uv)
 bench: install ## measure the gateway beside nginx and Envoy (needs wrk; the two where installed)
 	@$(BIN)/python -m bench
 
-docs: install ## write docs/reference.md from the code
+docs: install ## write the pages of docs/ that are made from the code
 	$(BIN)/python -m tests.support.docs
+	$(BIN)/python -m tests.wire.coverage > docs/coverage.md
+	$(BIN)/python -m tests.support.evasion
 
 clean: ## remove what install made
 	rm -rf $(VENV) $(NODE)/node_modules

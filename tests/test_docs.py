@@ -9,6 +9,8 @@ import pytest
 from gateway.__main__ import parser
 from gateway.policy.load import load, read_source
 from tests.support.docs import FILE, reference
+from tests.support.evasion import page as evasion_page
+from tests.wire.coverage import page as coverage_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "deploy").glob("*.md"))]
@@ -16,6 +18,13 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sor
 
 def test_the_reference_page_is_what_the_code_says():
     assert FILE.read_text() == reference(), "run: make docs"
+
+
+def test_the_coverage_and_evasion_pages_are_what_the_guards_do():
+    """GRD-01, GRD-09: claims are measured, not written."""
+    docs = ROOT / "docs"
+    assert (docs / "coverage.md").read_text() == coverage_page(), "run: make docs"
+    assert (docs / "evasion.md").read_text() == evasion_page(), "run: make docs"
 
 
 def test_every_make_target_and_command_that_a_page_names_exists():

@@ -12,6 +12,8 @@ from gateway.core.errors import Refusal
 from gateway.core.model import Call
 from gateway.core.rules import GuardSet
 from gateway.core.span import Path, Span
+from gateway.engine import headers as header_rules
+from gateway.engine import uploads
 from gateway.engine.judge import Judge, Judgement, blocked_by
 from gateway.engine.masking import masked
 from gateway.engine.reading import Reading
@@ -27,11 +29,8 @@ async def screen(call: Call, spans: Sequence[Span], guards: GuardSet, judge: Jud
     """Refusal `guard_blocked` or `guardrail_unavailable`."""
     if not judge:
         return call
-    if not isinstance(call.body, bytes) or (call.body and call.document is None):
-        _unread(judge, guards, "This body cannot be read by the guards that the policy requires.")
-        return call
-    if call.document is None:
-        return call
+    if not isinstance(call.body, bytes) or call.document is None:
+        return await _screen_upload(call, guards, judge, vault)
     reading = Reading(spans)
     if len(reading.spans) < len(spans):
         _unread(judge, guards, "Images, audio and files cannot be read by the guards that the policy requires.")
@@ -42,6 +41,29 @@ async def screen(call: Call, spans: Sequence[Span], guards: GuardSet, judge: Jud
         return call
     body = await for_size(len(call.body), lambda: rewrite.replace_strings(call_body(call), changed))
     return replace(call, body=body, document=orjson.loads(body), content_length=len(body))
+
+
+async def _screen_upload(call: Call, guards: GuardSet, judge: Judge, vault: Vault) -> Call:
+    """A body that is no JSON object: forms, files, batches, or nothing."""
+    body, rest = (call.body, None) if isinstance(call.body, bytes) else await uploads.held(call.body)
+    if body is None:
+        assert rest is not None
+        _unread(judge, guards, "This upload is too large to be read by the guards that the policy requires.")
+        return replace(call, body=rest)
+    call = replace(call, body=body, content_length=len(body))
+    kind = header_rules.value_of(call.headers, b"content-type") or b""
+    coded = header_rules.value_of(call.headers, b"content-encoding") is not None
+    upload = await for_size(len(body), lambda: uploads.read(body, kind.decode("latin-1"), coded=coded))
+    reading = Reading(upload.spans)
+    if upload.unread or len(reading.spans) < len(upload.spans):
+        _unread(judge, guards, "This upload cannot be read by the guards that the policy requires.")
+    judgement = await judge.whole(reading.texts)
+    judgement.refuse()
+    changed = changes(reading, judgement, vault)
+    if not changed:
+        return call
+    masked_body = upload.rewritten(body, changed)
+    return replace(call, body=masked_body, content_length=len(masked_body))
 
 
 def call_body(call: Call) -> bytes:

@@ -345,3 +345,163 @@ async def test_a_detector_elsewhere_is_asked_and_its_failure_is_what_policy_says
             assert "canary" not in gateway.output.getvalue().decode()
     assert asked[0] == {"direction": "input", "texts": [{"role": "user", "kind": "content", "text": "hello"}]}
     server.close()
+
+
+BATCH = guarded() + "passthrough:\n  files: {path: /v1/files, methods: [POST], provider: fake}\n"
+
+
+def form(*parts: tuple[str, bytes]) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+    """A multipart body and its header; each part is (the rest of its disposition and more headers, content)."""
+    body = b"".join(
+        b"--xyz\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + data + b"\r\n"
+        for head, data in parts
+    )
+    return body + b"--xyz--\r\n", (("Content-Type", "multipart/form-data; boundary=xyz"),)
+
+
+def line(text: str) -> bytes:
+    asked = {"model": "m", "messages": [{"role": "user", "content": text}]}
+    return json.dumps({"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": asked}).encode()
+
+
+async def test_every_line_of_a_batch_file_is_guarded_as_the_request_that_it_is(provider, tmp_path):
+    """GRD-16"""
+    body, kind = form(
+        ('name="purpose"', b"batch"),
+        (
+            'name="file"; filename="b.jsonl"\r\nContent-Type: application/jsonl',
+            line("hi") + b"\n" + line("of falcon-7") + b"\n",
+        ),
+    )
+    async with serving(provider, tmp_path, BATCH) as gateway:
+        answer = await gateway.ask("POST", "/v1/files", body, KEY, kind)
+        assert answer.header("x-gateway-guards").startswith("input/names=mask")
+        (call,) = provider.calls
+        assert call.body == body.replace(b"falcon-7", b"[CODE_NAME_1]")
+        assert int(call.header("content-length")) == len(call.body)
+    async with serving(provider, tmp_path, BATCH.replace("action: mask", "action: block")) as gateway:
+        assert (await gateway.ask("POST", "/v1/files", body, KEY, kind)).code == "guard_blocked"
+        assert len(provider.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "data", "verdict"),
+    [
+        ('name="prompt"', b"about falcon-7", "mask"),
+        ('name="file"; filename="a.txt"', b"about falcon-7", "mask"),
+        ('name="file"; filename="a.json"', b'["about falcon-7"]', "mask"),
+        ('name="file"; filename="a.wav"\r\nContent-Type: audio/wav', b"\x00\xff", "not_run"),
+        ('name="file"; filename="a.txt"\r\nContent-Transfer-Encoding: base64', b"ZmFsY29uLTc=", "not_run"),
+        ('name="file"; filename="a.txt"', b"\xff\xfe", "not_run"),
+    ],
+)
+async def test_the_texts_of_an_upload_are_guarded_and_the_rest_is_not_run(provider, tmp_path, head, data, verdict):
+    """GRD-16, GRD-11"""
+    body, kind = form((head, data))
+    async with serving(provider, tmp_path, BATCH) as gateway:
+        answer = await gateway.ask("POST", "/v1/files", body, KEY, kind)
+        assert (answer.status, answer.header("x-gateway-guards").split(",")[0]) == (200, f"input/names={verdict}")
+        assert provider.calls[0].body == body.replace(b"falcon-7", b"[CODE_NAME_1]")
+    async with serving(provider, tmp_path, BATCH.replace("unreadable: allow", "unreadable: block")) as gateway:
+        answer = await gateway.ask("POST", "/v1/files", body, KEY, kind)
+        assert answer.status == (503 if verdict == "not_run" else 200)
+
+
+async def test_an_upload_that_is_not_soundly_framed_cannot_be_read(provider, tmp_path):
+    async with serving(provider, tmp_path, BATCH.replace("unreadable: allow", "unreadable: block")) as gateway:
+        _, kind = form()
+        for body in (b"", b"--xyz\r\nno end", b"preamble\r\n--xyz\r\n\r\nx\r\n--xyz--\r\n"):
+            answer = await gateway.ask("POST", "/v1/files", body, KEY, kind)
+            assert answer.status == (503 if body else 200), body
+
+
+async def test_a_passed_through_document_is_text_in_every_string(provider, tmp_path):
+    """GRD-02"""
+    async with serving(provider, tmp_path, BATCH) as gateway:
+        await gateway.ask("POST", "/v1/files", b'{"a": ["falcon-7"], "b": {"falcon": 1}}', KEY)
+        assert provider.calls[0].body == b'{"a": ["[CODE_NAME_1]"], "b": {"falcon": 1}}'
+        assert (await gateway.ask("POST", "/v1/anything", b"{}", KEY)).status == 404
+
+
+async def test_a_guard_that_is_late_or_raises_has_not_run(provider, tmp_path):
+    """GRD-10, GRD-12: a webhook that never answers."""
+
+    async def silent(reader, writer):
+        await reader.read(-1)
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    for on_error, status in (("block", 503), ("allow", 200)):
+        row = f"type: webhook, url: '{url}', timeout_ms: 100, budget_ms: 100, action: block, on_error: {on_error}"
+        rest = f"guards:\n  slow: {{{row}}}\nguard_sets:\n  default: {{input: [slow], unreadable: allow}}\n"
+        async with serving(provider, tmp_path, rest) as gateway:
+            answer = await gateway.ask(body=chat(), key=KEY)
+            assert answer.status == status
+            assert answer.header("x-gateway-guards") == "input/slow=not_run"
+    server.close()
+
+
+async def test_a_marker_at_the_end_of_ten_megabytes_is_found(provider, tmp_path):
+    """GRD-14"""
+    async with serving(provider, tmp_path, guarded("block")) as gateway:
+        answer = await gateway.ask(body=chat("word " * 2_000_000 + "falcon-7"), key=KEY)
+        assert (answer.status, answer.code) == (400, "guard_blocked")
+
+
+async def test_tool_definitions_are_read_only_where_the_guard_says_so(provider, tmp_path):
+    """GRD-15"""
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "description": "asks falcon-7", "parameters": {"type": "object"}},
+    }
+    async with serving(provider, tmp_path, guarded("block")) as gateway:
+        assert (await gateway.ask(body=chat(tools=[tool]), key=KEY)).status == 200
+    async with serving(provider, tmp_path, guarded("block", row=", definitions: true")) as gateway:
+        assert (await gateway.ask(body=chat(tools=[tool]), key=KEY)).code == "guard_blocked"
+
+
+async def test_a_stream_keeps_the_policy_it_began_with(provider, tmp_path):
+    """GRD-17"""
+    go_on = asyncio.Event()
+
+    async def script(_, writer):
+        writer.write(STREAM_HEAD + chunk(delta("It is ")))
+        await go_on.wait()
+        writer.write(chunk(delta("falcon-7 now", "stop")) + chunk(DONE) + LAST_CHUNK)
+
+    provider.script = script
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        raw = await gateway.connect()
+        await raw.send(raw.request(body=chat(stream=True), key=KEY))
+        await raw.head()
+        body = await raw.chunk()
+        assert await gateway.gateway.reload((("policy.yaml", policy_for(provider.base_url).encode()),))
+        go_on.set()
+        while (part := await raw.chunk()) is not None:
+            body += part
+        raw.close()
+        assert text_of(body) == "It is [CODE_NAME_1] now"
+
+
+@pytest.mark.parametrize("field", ["guards", "guardrails", "disable_guardrails", "metadata"])
+async def test_no_field_of_a_request_switches_a_guard_off(provider, tmp_path, field):
+    """GRD-19"""
+    async with serving(provider, tmp_path, guarded("block")) as gateway:
+        answer = await gateway.ask(body=chat("falcon-7", **{field: {"guards": "none"}}), key=KEY)
+        assert answer.code == "guard_blocked"
+
+
+async def test_log_probabilities_stay_where_they_repeat_the_answer(provider, tmp_path):
+    """GRD-05"""
+    tokens = [{"token": "all", "logprob": -1, "bytes": None, "top_logprobs": []}, {"token": " well", "logprob": -1}]
+    for text, kept in (("all well", True), ("all ill", False)):
+        document = json.loads(ANSWER)
+        document["choices"][0] |= {"message": {"role": "assistant", "content": text}, "logprobs": {"content": tokens}}
+        provider.says(plain(json.dumps(document).encode()))
+        async with serving(provider, tmp_path, guarded()) as gateway:
+            answer = await gateway.ask(body=chat(logprobs=True), key=KEY)
+            assert (
+                bool(answer.json()["choices"][0]["logprobs"] and answer.json()["choices"][0]["logprobs"]["content"])
+                == kept
+            )
