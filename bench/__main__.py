@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import procfs, subjects
+from bench import guards, procfs, subjects
 from bench.load import Load, Wrk
 from bench.phases import Phase, Profile
 from bench.streams import FirstFrame, SlowStreams, first_frames, slow_streams
@@ -146,6 +146,15 @@ def report(bench: Bench) -> bool:
     table(["", "p50 ms", "p99 ms", "added p99 ms", "kB/stream", "x Envoy", "frames", "broken"], rows)
     say("\nWhere the gateway's time goes, one call at a time, us/call")
     table(["", "us"], [[phase.name, f"{phase.us:.1f}"] for phase in bench.phases])
+    figures = guards.measure()
+    say("\nGuards of the starter policy on a stream of words, in one process")
+    rows = [
+        ["characters held after a word, mean", f"{figures.held_mean:.1f}"],
+        ["characters held after a word, p95", str(figures.held_p95)],
+        ["CPU of a frame, us", f"{figures.frame_us:.0f}"],
+        [f"of {figures.streams} streams with an address in any cut, leaked", str(figures.leaks)],
+    ]
+    table(["", ""], rows)
     say()
     own = slow["gateway"]
     checks = [
@@ -153,6 +162,7 @@ def report(bench: Bench) -> bool:
         ("added delay of a frame, p99", own.p99_ms - slow["direct"].p99_ms, MAX_FRAME_DELAY_MS, "ms"),
         ("memory of an open stream", own.kb_per_stream, MAX_KB_PER_STREAM, "kB"),
         ("streams broken", float(own.broken), 0.0, ""),
+        ("streams that leaked", float(figures.leaks), 0.0, ""),
     ]
     if "envoy" in cpu:
         checks.insert(0, ("CPU of a call to Envoy's", cpu["gateway"] / cpu["envoy"], MAX_CPU_RATIO, "x"))
