@@ -8,7 +8,7 @@ from typing import Literal
 from gateway.core.ports import Guard, RemoteGuard
 from gateway.core.span import Direction, Text
 
-Action = Literal["flag", "mask", "block", "replace", "regenerate"]
+Action = Literal["allow", "flag", "mask", "block", "replace", "regenerate"]
 Outcome = Literal["allow", "flag", "mask", "block", "replace", "regenerate", "not_run"]
 Hold = Literal["window", "all", "observe"]
 

@@ -15,8 +15,8 @@ class GuardRow(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    action: Literal["flag", "mask", "block", "replace", "regenerate"] = Field(
-        description="What a finding leads to. replace and regenerate are for answers."
+    action: Literal["allow", "flag", "mask", "block", "replace", "regenerate"] = Field(
+        description="What a finding leads to; allow: it is only counted. replace and regenerate are for answers."
     )
     on_error: Literal["block", "allow"] = Field(
         description="What it means when the guard fails, is late or cannot read the text."

@@ -55,7 +55,7 @@ class Builder:
     ) -> None:
         self._wrong = wrong
         self._guards = GuardBuilder(
-            document, directory, workshop or Workshop(no_network), self._resolved, self._guard_problem
+            document, directory, workshop or Workshop(no_network), self._resolved, self._problem, self._is_wrong
         )
         self._document = document
         self._where = where
@@ -87,10 +87,6 @@ class Builder:
     def _problem(self, path: tuple[str | int, ...], message: str) -> None:
         file, line = self._where(*path)
         self.problems.append(Problem(file, line, f"{dotted(path)}: {message}"))
-
-    def _guard_problem(self, path: tuple[str | int, ...], message: str) -> None:
-        if not self._is_wrong("guards") and not self._is_wrong("guard_sets"):
-            self._problem(path, message)
 
     def _model_guards(self) -> dict[str, str]:
         for name, row in self._document.models.items():

@@ -63,7 +63,9 @@ class GuardBuilder:
         workshop: Workshop,
         secret_of: Callable[[str], str],
         report: Report,
+        is_wrong: Callable[[str, str | None], bool],
     ) -> None:
+        self._is_wrong = is_wrong
         self._document = document
         self._folder = folder
         self._workshop = workshop
@@ -74,13 +76,13 @@ class GuardBuilder:
     def sets(self) -> dict[str, GuardSet]:
         rules = {name: rule for name, row in self._document.guards.items() if (rule := self._rule(name, row))}
         found = {name: self._set(name, row, rules) for name, row in self._document.guard_sets.items()}
-        for name in self._document.guards.keys() - self._used:
+        for name in () if self._is_wrong("guard_sets", None) else self._document.guards.keys() - self._used:
             self._report(("guards", name), "no guard set uses this guard: remove it")
         return found
 
     def known(self, path: tuple[str | int, ...], name: str | None) -> None:
         """Reports a reference to a guard set that does not exist."""
-        if name is not None and name not in self._document.guard_sets:
+        if name is not None and name not in self._document.guard_sets and not self._is_wrong("guard_sets", name):
             self._report(path, f'there is no guard set "{name}"{suggestion(name, self._document.guard_sets)}')
 
     def _rule(self, name: str, row: GuardRow) -> Rule | None:
@@ -129,6 +131,8 @@ class GuardBuilder:
         for index, name in enumerate(names):
             self._used.add(name)
             row = self._document.guards.get(name)
+            if self._is_wrong("guards", name):
+                continue
             if row is None:
                 self._report((*path, index), f'there is no guard "{name}"{suggestion(name, self._document.guards)}')
             elif direction == "input" and (isinstance(row, _OUTPUT_ONLY) or row.action in {"replace", "regenerate"}):

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.guards.table import ROWS
 from gateway.policy import nodes
 from gateway.policy.build import Builder
 from gateway.policy.compile import PolicySet
@@ -20,6 +21,7 @@ from gateway.policy.suggest import suggestion
 
 Source = tuple[tuple[str, bytes], ...]
 Entry = tuple[str, str]
+GUARD_TYPES: dict[str, type[BaseModel]] = {get_args(row.model_fields["type"].annotation)[0]: row for row in ROWS}
 MAX_FILE_BYTES = 4 * 2**20
 _SECTIONS = tuple(PolicyDocument.model_fields)
 __all__ = ["PolicyError", "PolicyErrors", "Source", "load", "read_source", "referenced", "version_of"]
@@ -190,10 +192,16 @@ class _Merged:
                 value = _without(value, wrong)
 
     def _schema_problem(self, detail: Any) -> Problem:
-        path = tuple(part for part in detail["loc"] if part != "[key]")
+        path = _written_path(detail["loc"])
         file, line = self.where(*path)
         shown = dotted(path)
         return Problem(file, line, f"{shown}: {_reworded(detail, path)}")
+
+
+def _written_path(loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    """As it stands in the file: pydantic puts the type of a guard behind its name."""
+    path = tuple(part for part in loc if part != "[key]")
+    return path[:2] + path[3:] if path[:1] == ("guards",) and len(path) > 2 and path[2] in GUARD_TYPES else path
 
 
 def _entry_of(loc: tuple[Any, ...]) -> Entry:
@@ -214,7 +222,13 @@ def _without(value: dict[str, Any], wrong: set[Entry]) -> dict[str, Any]:
 def _reworded(detail: Any, path: tuple[str | int, ...]) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return f"there is no such key{suggestion(str(path[-1]), _keys_beside(path))}"
+        return f"there is no such key{suggestion(str(path[-1]), _keys_beside(detail['loc'], path))}"
+    if kind == "union_tag_invalid":
+        asked = str(detail["ctx"]["tag"])
+        close = suggestion(asked, GUARD_TYPES)
+        return f'there is no guard type "{asked[:40]}"{close or "; there are " + ", ".join(sorted(GUARD_TYPES))}'
+    if kind == "union_tag_not_found":
+        return f"type is missing: one of {', '.join(sorted(GUARD_TYPES))}"
     if kind == "missing":
         return "is missing"
     if kind == "string_type":
@@ -226,8 +240,10 @@ def _reworded(detail: Any, path: tuple[str | int, ...]) -> str:
     return str(detail["msg"]).replace("Input should", "must").replace("must be a valid", "must be a")
 
 
-def _keys_beside(path: tuple[str | int, ...]) -> list[str]:
+def _keys_beside(loc: tuple[Any, ...], path: tuple[str | int, ...]) -> list[str]:
     """The keys that the schema allows where an unknown one stands."""
+    if path != loc and len(path) == 3 and loc[2] in GUARD_TYPES:
+        return list(GUARD_TYPES[loc[2]].model_fields)
     model: Any = PolicyDocument
     for part in path[:-1]:
         model = _below(model, part)

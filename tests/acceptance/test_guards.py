@@ -1,7 +1,10 @@
 """Guards on calls through the running gateway; the provider's own log proves what left."""
 
 import asyncio
+import gzip
 import json
+import random
+import zlib
 
 import pytest
 
@@ -505,3 +508,74 @@ async def test_log_probabilities_stay_where_they_repeat_the_answer(provider, tmp
                 bool(answer.json()["choices"][0]["logprobs"] and answer.json()["choices"][0]["logprobs"]["content"])
                 == kept
             )
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_compressed_stream_is_read_by_the_guards(provider, tmp_path, coding):
+    """HTTP-12: the provider compresses though it was asked not to."""
+    frames = b"".join(delta(text) for text in ("It is fal", "con-7", " now")) + delta("", "stop") + DONE
+    packed = gzip.compress(frames) if coding == "gzip" else zlib.compress(frames)
+    head = STREAM_HEAD.replace(b"\r\n\r\n", b"\r\ncontent-encoding: " + coding.encode() + b"\r\n\r\n")
+    provider.says(head, *(chunk(packed[at : at + 7]) for at in range(0, len(packed), 7)), LAST_CHUNK)
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        answer = await gateway.ask(body=chat(stream=True), key=KEY, headers=(("accept-encoding", "gzip"),))
+        assert text_of(answer.body) == "It is [CODE_NAME_1] now"
+        assert answer.header("content-encoding") is None
+
+
+async def test_what_a_guard_saw_is_what_the_provider_gets(provider, tmp_path):
+    """JSON-02: every string that the provider receives was shown to the guard, for documents of many odd kinds."""
+    shown: list[str] = []
+
+    async def detector(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[16:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: "))
+        shown.extend(text["text"] for text in json.loads(await reader.readexactly(length))["texts"])
+        writer.write(plain(b'{"findings": []}'))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(detector, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    row = f"type: webhook, url: '{url}', definitions: true, action: flag, on_error: block"
+    rest = f"guards:\n  all: {{{row}}}\nguard_sets:\n  default: {{input: [all], unreadable: allow}}\n"
+    rng = random.Random(2)
+
+    def odd(depth=0):
+        kinds = [
+            lambda: f"a text {rng.random()}",
+            lambda: '\u00e9\U0001f600 \u2028 \\ " \n',
+            lambda: rng.randint(0, 9),
+            lambda: None,
+        ]
+        if depth < 3:
+            kinds += [lambda: [odd(depth + 1) for _ in range(3)], lambda: {f"name {rng.random()}": odd(depth + 1)}]
+        return rng.choice(kinds)()
+
+    async with serving(provider, tmp_path, rest) as gateway:
+        for _ in range(40):
+            shown.clear()
+            provider.calls.clear()
+            body = json.dumps(
+                json.loads(chat(f"hello {rng.random()}"))
+                | {f"field {rng.random()}": odd(), "metadata": {"a": f"b c {rng.random()}"}}
+            )
+            assert (await gateway.ask(body=body.encode(), key=KEY)).status == 200
+            (call,) = provider.calls
+            assert call.body == body.encode()
+            for text in said_in(call.json()):
+                assert any(text in seen for seen in shown), text
+    server.close()
+
+
+def said_in(value):
+    """Every string with a blank in it: what has none may be the name of something."""
+    if isinstance(value, str):
+        yield from [value] if " " in value else []
+    elif isinstance(value, dict):
+        for name, entry in value.items():
+            yield from said_in(name)
+            yield from said_in(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from said_in(entry)

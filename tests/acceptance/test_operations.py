@@ -194,8 +194,12 @@ CANARIES = [KEY, PROVIDER_KEY, ADMIN_TOKEN, "prompt-canary-1", "answer-canary-2"
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_no_secret_and_no_content_reaches_the_log_the_metrics_or_an_error(provider, tmp_path, workers):
     """LOG-01, LOG-09, AUTH-10"""
+    guards = (
+        "guards:\n  names: {type: patterns, patterns: {CANARY: '(prompt|answer)-canary'}, action: mask, on_error: block}\n"
+        "guard_sets:\n  default: {input: [names], output: [names], unreadable: allow}\n"
+    )
     async with serving(
-        policy_for(provider.base_url), tmp_path, GATEWAY_WORKERS=workers, GATEWAY_LOG_LEVEL="debug"
+        policy_for(provider.base_url, rest=guards), tmp_path, GATEWAY_WORKERS=workers, GATEWAY_LOG_LEVEL="debug"
     ) as gateway:
         shown = []
         provider.says(STREAM_HEAD, chunk(delta("answer-canary-2", "stop") + DONE), LAST_CHUNK)
