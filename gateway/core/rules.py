@@ -71,6 +71,12 @@ class Verdict:
     score: float = 0.0
     duration_s: float = 0.0
     reason: str = ""
+    looked: bool = False
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is anything to tell: nobody says that a guard allowed what it was never shown (GRD-11)."""
+        return self.looked or self.outcome != "allow"
 
     def worsen(self, outcome: Outcome) -> None:
         if GRAVITY.index(outcome) > GRAVITY.index(self.outcome):

@@ -76,7 +76,7 @@ class Guarding:
 
 def verdict_header(verdicts: Iterable[Verdict]) -> bytes:
     """The verdicts so far, for the answer's head; of a stream that is what came of the request."""
-    shown = [f"{verdict.direction}/{verdict.guard}={verdict.outcome}" for verdict in verdicts]
+    shown = [f"{verdict.direction}/{verdict.guard}={verdict.outcome}" for verdict in verdicts if verdict.is_told]
     return ", ".join(shown).encode("ascii", "replace")
 
 

@@ -7,7 +7,7 @@ and it is visible either way. What a guard raised is never told: it may quote th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -57,7 +57,7 @@ class Judgement:
     def refuse(self) -> None:
         """Refusal when a rule in force blocks, or has not run and may not be left out."""
         if (blocked := self.of("block")) is not None:
-            raise blocked_by(blocked.rule)
+            raise blocked_by(blocked.rule, {finding.kind for finding in blocked.findings})
         for judged in self.rules:
             if judged.outcome == "not_run" and judged.rule.enforced and not judged.rule.fails_open:
                 raise Refusal(
@@ -77,8 +77,9 @@ class Regenerate(Exception):
         self.feedback = feedback
 
 
-def blocked_by(rule: Rule) -> Refusal:
-    return Refusal("guard_blocked", f"Blocked by the guard '{rule.name}' of this gateway's policy.")
+def blocked_by(rule: Rule, kinds: Collection[str] = ()) -> Refusal:
+    found = f" ({', '.join(sorted(kinds))})" if kinds else ""
+    return Refusal("guard_blocked", f"Blocked by the guard '{rule.name}' of this gateway's policy{found}.")
 
 
 Excuse = Callable[[Text, JsonState | None], Sequence[Edit]]
@@ -216,6 +217,7 @@ class Judge:
         if len(found) > MAX_FINDINGS:
             return self._not_run(rule, "flood")
         verdict = self.verdicts[rule.name]
+        verdict.looked = True
         for finding in found:
             verdict.kinds[finding.kind] = verdict.kinds.get(finding.kind, 0) + 1
             verdict.score = max(verdict.score, finding.score)

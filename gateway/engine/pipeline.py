@@ -251,8 +251,8 @@ def _own_headers(record: Record) -> Headers:
         (b"x-gateway-request-id", record.call_id.encode()),
         (b"x-gateway-policy", record.policy_version.encode()),
     ]
-    if record.verdicts:
-        own.append((b"x-gateway-guards", verdict_header(record.verdicts)))
+    if verdicts := verdict_header(record.verdicts):
+        own.append((b"x-gateway-guards", verdicts))
     return own
 
 

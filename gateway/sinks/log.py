@@ -152,8 +152,9 @@ def call_fields(record: Record) -> dict[str, Any]:
     }
     if record.first_byte_s is not None:
         fields["first_byte_ms"] = _ms(record.first_byte_s)
-    if record.verdicts:
-        fields["guards"] = [_verdict(verdict) for verdict in record.verdicts]
+    told = [_verdict(verdict) for verdict in record.verdicts if verdict.is_told]
+    if told:
+        fields["guards"] = told
     if record.unknown_fields:
         fields["unknown_fields"] = _names(record.unknown_fields)
     if record.error:

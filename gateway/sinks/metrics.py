@@ -127,7 +127,8 @@ class Metrics:
         for phase, seconds in record.phase_s.items():
             self.phases.observe((phase,), seconds)
         for verdict in record.verdicts:
-            self._verdict(verdict)
+            if verdict.is_told:
+                self._verdict(verdict)
         if record.usage.input_tokens is not None:
             self.tokens.add((where[1], "input"), record.usage.input_tokens)
         if record.usage.output_tokens is not None:

@@ -71,7 +71,11 @@ async def test_what_is_blocked_is_a_400_and_nothing_is_asked(provider, tmp_path)
     async with serving(provider, tmp_path, guarded("block")) as gateway:
         answer = await gateway.ask(body=chat("falcon-7"), key=KEY)
         assert (answer.status, answer.code) == (400, "guard_blocked")
-        assert "names" in answer.json()["error"]["message"]
+        assert "'names'" in answer.json()["error"]["message"]
+        assert "CODE_NAME" in answer.json()["error"]["message"]
+        assert [row["direction"] for row in gateway.lines[0]["guards"]] == [
+            "input"
+        ]  # GRD-11: the answer was never seen
         assert "falcon" not in answer.body.decode()
         assert provider.calls == []
         assert gateway.lines[0]["error"] == "guard_blocked"
@@ -579,3 +583,48 @@ def said_in(value):
     elif isinstance(value, list):
         for entry in value:
             yield from said_in(entry)
+
+
+async def test_interleaved_choices_are_texts_of_their_own(provider, tmp_path):
+    """GRD-03: n=3, and each of two markers is spread over frames between those of the others."""
+    pieces = [
+        (0, "a fal"),
+        (1, "the falc"),
+        (2, "fine"),
+        (0, "con"),
+        (1, "on"),
+        (2, " words"),
+        (0, "-7 x"),
+        (1, "-9 y"),
+    ]
+    frames = []
+    for index, text in pieces:
+        row = json.loads(delta(text)[6:])
+        row["choices"][0]["index"] = index
+        frames.append(b"data: " + json.dumps(row).encode() + b"\n\n")
+    provider.says(STREAM_HEAD, *(chunk(one) for one in frames), chunk(delta("", "stop")), chunk(DONE), LAST_CHUNK)
+    async with serving(provider, tmp_path, guarded()) as gateway:
+        answer = await gateway.ask(body=chat(stream=True, n=3), key=KEY)
+        said_by: dict[int, str] = {}
+        for one in answer.body.decode().split("\n\n"):
+            for choice in json.loads(one[6:])["choices"] if one.startswith("data: {") else []:
+                said_by[choice["index"]] = said_by.get(choice["index"], "") + (choice["delta"].get("content") or "")
+        assert said_by == {0: "a [CODE_NAME_1] x", 1: "the [CODE_NAME_2] y", 2: "fine words"}
+
+
+async def test_observing_holds_nothing_and_tells(provider, tmp_path):
+    provider.says(*streamed("It is fal", "con-7 now"))
+    async with serving(provider, tmp_path, guarded("block", "output: [names]", ", hold: observe")) as gateway:
+        answer = await gateway.ask(body=chat(stream=True), key=KEY)
+        assert text_of(answer.body) == "It is falcon-7 now"
+        (row,) = gateway.lines[0]["guards"]
+        assert (row["verdict"], row["mode"]) == ("block", "monitor")
+
+
+async def test_a_stream_that_is_held_whole_leaves_whole_or_not_at_all(provider, tmp_path):
+    for text, status in (("It is a bird now", 200), ("It is falcon-7 now", 400)):
+        provider.says(*streamed(*text.split(" ")))
+        async with serving(provider, tmp_path, guarded("block", "output: [names]", ", hold: all")) as gateway:
+            answer = await gateway.ask(body=chat(stream=True), key=KEY)
+            assert answer.status == status
+            assert b"falcon" not in answer.body
