@@ -40,8 +40,11 @@ async def test_a_drain_is_red_at_once_accepts_a_little_longer_and_lets_streams_e
         gateway.signal(signal.SIGTERM)
         while (await gateway.admin("GET", "/readyz", None)).status != 503:
             await asyncio.sleep(0.01)
-        answer = await late.ask("GET", "/v1/models", key=KEY)
-        assert (answer.status, answer.header("connection")) == (200, "close")
+        answers = [await late.ask("GET", "/v1/models", key=KEY)]
+        while answers[-1].header("connection") is None:  # the supervisor is red a moment before its workers know
+            answers.append(await late.ask("GET", "/v1/models", key=KEY))
+        assert {answer.status for answer in answers} == {200}
+        assert answers[-1].header("connection") == "close"
         assert (await gateway.ask("GET", "/v1/models", key=KEY)).status == 200
         release.set()
         for raw in streams:
@@ -51,7 +54,7 @@ async def test_a_drain_is_red_at_once_accepts_a_little_longer_and_lets_streams_e
             raw.close()
         late.close()
         assert await gateway.ended(10) == 0
-        assert sum(event["event"] == "call" for event in gateway.events) == 22
+        assert sum(event["event"] == "call" for event in gateway.events) == 21 + len(answers)
 
 
 async def test_what_outlasts_the_grace_is_cut_with_an_error_event(provider, tmp_path):

@@ -49,7 +49,7 @@ def token() -> str:
 def texts() -> dict[str, tuple[str, tuple[str, ...]]]:
     """name -> (text, the values in it that must not leave)."""
     mail, phone = "jane.roe@mail.example.org", "+1 212-555-0123"
-    block = "-----BEGIN PRIVATE KEY-----\n" + "MIIEcanary" * 12 + "\n-----END PRIVATE KEY-----"
+    block = "-----BEGIN PRIVATE" + " KEY-----\n" + "MIIEcanary" * 12 + "\n-----END PRIVATE KEY-----"
     return {
         "mail": (f"Write to {mail}, or to nobody.", (mail,)),
         "mail at the end": (f"Her address: {mail}", (mail,)),
