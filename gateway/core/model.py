@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.secret import Secret
+from gateway.core.usage import Reported
 
 if TYPE_CHECKING:
     from gateway.core.rules import GuardSet, Verdict
@@ -186,15 +187,6 @@ class Call:
 
 
 @dataclass(slots=True)
-class Usage:
-    """Token counts as the provider reported them; None where it reported nothing."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-
-
-@dataclass(slots=True)
 class Record:
     """What happened to one call, append-only; settled exactly once. Holds no content and no secret.
 
@@ -223,7 +215,7 @@ class Record:
     outcome: str = ""
     request_bytes: int = 0
     response_bytes: int = 0
-    usage: Usage = field(default_factory=Usage)
+    reported: Reported = field(default_factory=Reported)
     phase_s: dict[str, float] = field(default_factory=dict)
     first_byte_s: float | None = None
     upstream_s: float = 0.0

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.core.model import Caller, Headers, Record
+from gateway.core.accounts import (
+    Ask,
+    Balance,
+    Claim,
+    Denied,
+    Entry,
+    Granted,
+    Intent,
+    Outcome,
+    Query,
+    Seed,
+    Total,
+    Unit,
+    Unseeded,
+)
+from gateway.core.model import Caller, Headers, Provider, Record
+from gateway.core.rates import Rates
 from gateway.core.span import Context, Finding, Text, View
 
 
@@ -85,6 +102,111 @@ class RemoteGuard(Protocol):
 
     async def close(self) -> None:
         """Nothing is open afterwards."""
+
+
+class Prices(Protocol):
+    """The price catalogue under the operator's own rows."""
+
+    version: str
+
+    def rates(self, provider: Provider, model: str, tier: str, at: float) -> Rates | None:
+        """The rates of the provider's model `model` when served in `tier` ("": standard) at the wall time `at`. None:
+        no price is known. Quick: what was found is kept."""
+
+
+class StoreDown(Exception):
+    """The shared state cannot be asked now; the message names no host."""
+
+
+class Store(Protocol):
+    """Shared counters of limits. Every verb is atomic: one critical section, or one script. StoreDown from any of them
+    within a bounded time. Money counters (usd; hour, day, month, total) come from the ledger and are seeded; buckets
+    (minute) and running calls (now) start full and empty."""
+
+    async def reserve(self, lease: str, asks: Sequence[Ask], ttl_s: float) -> Granted | Denied | Unseeded:
+        """All or none. Soft limits are counted and never deny. Doing it twice for one lease changes nothing."""
+
+    async def grow(self, lease: str, extra: Mapping[Unit, int]) -> bool:
+        """Reserves more for a running lease; False, and nothing changed, when a hard limit has no room."""
+
+    async def settle(self, lease: str, actual: Mapping[Unit, int]) -> bool:
+        """Returns what was reserved and books what was used, which may be more. Doing it twice changes nothing. A unit
+        that is missing counts 0. False when the lease is not known, lost with the store's memory or never made."""
+
+    async def forget(self, asks: Sequence[Ask]) -> None:
+        """Drops these money counters, so that they are seeded from the ledger at next contact."""
+
+    async def renew(self, leases: Sequence[str], ttl_s: float) -> None:
+        """They expire that much later."""
+
+    async def expired(self, limit: int) -> list[str]:
+        """Leases whose time has passed and that nobody settled; they still hold what they reserved."""
+
+    async def seed(self, ask: Ask, seed: Seed, ttl_s: float) -> None:
+        """Sets a money counter, unless it is known by now."""
+
+    async def balances(self, asks: Sequence[Ask]) -> list[Balance | None]:
+        """None: not known (nothing was counted, or it is to be seeded)."""
+
+    async def close(self) -> None: ...
+
+
+class LedgerDown(Exception):
+    """The ledger cannot take rows now (disk full, not reachable)."""
+
+
+class Ledger(Protocol):
+    """Durable rows; the truth for money. Append-only: what was wrong is corrected by a further row."""
+
+    def intend(self, intent: Intent) -> asyncio.Future[None]:
+        """Durable when done; LedgerDown when it could not be written, and then it does not exist. May be cancelled or
+        left unawaited."""
+
+    def conclude(self, outcome: Outcome) -> asyncio.Future[None]:
+        """Durable when done. Kept and tried again until the ledger takes it. A second outcome of one attempt is
+        dropped: the first one holds."""
+
+    async def close_orphan(self, attempt: str, at: float) -> int:
+        """The attempt's cost in nano-dollars; one that is open is concluded as `unknown`, charged at its reservation. 0
+        for one without intent."""
+
+    async def recover(self, at: float) -> int:
+        """Concludes as `unknown` what dead processes left open; how many. Asked at start and now and then."""
+
+    async def beat(self, at: float) -> None:
+        """This process lives; what it left open is recovered when it has not said so for a while."""
+
+    async def seed(self, ask: Ask) -> Seed:
+        """What is booked in the ask's scope since its window began, in its unit."""
+
+    async def entry(self, attempt: str) -> Entry | None: ...
+
+    def entries(self, query: Query) -> AsyncIterator[Entry]:
+        """Oldest first, a page at a time: any number in bounded memory."""
+
+    async def totals(self, query: Query, by: Sequence[str]) -> list[Total]:
+        """Grouped by dimensions: caller, team, model, provider, label.NAME, day, month."""
+
+    async def correct(self, attempt: str, delta_nano: int, reason: str, at: float) -> None:
+        """A compensating row. KeyError when there is no such attempt."""
+
+    async def roll_up(self, before_at: float) -> int:
+        """Replaces attempts that began before by daily sums, which `totals` and `seed` still count; how many."""
+
+    async def claim(self, key: str, body: str, call: str, at: float) -> Claim:
+        """Takes an idempotency key (a digest, scoped to its caller) for 24 hours. `body` is the digest of the body."""
+
+    async def keep(self, key: str, reply: bytes | None) -> None:
+        """The sealed reply of a claimed key; None: there is none to repeat, the key may be claimed anew."""
+
+    async def own(self, thing: str, team: str, caller: str, provider: str, at: float) -> None:
+        """Who made a stored object, such as a response."""
+
+    async def owner(self, thing: str) -> tuple[str, str, str] | None:
+        """(team, caller, provider)."""
+
+    async def close(self) -> None:
+        """Everything handed in is durable, or LedgerDown."""
 
 
 class Sink(Protocol):

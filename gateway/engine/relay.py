@@ -162,7 +162,7 @@ class Relay:
             return
         for frame in frames:
             hidden = state.observe(frame) and hide_usage
-            self._record.usage = state.usage
+            self._record.reported = state.usage
             if not hidden:
                 yield frame
             if state.done:
@@ -193,7 +193,7 @@ class Relay:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
             raise UpstreamFault(BAD_CONTENT, "answer is not JSON") from None
-        self._record.usage = self._dialect.usage_of(document)
+        self._record.reported = self._dialect.usage_of(document)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes, decoded where the gateway reads them; time spent waiting is the provider's."""

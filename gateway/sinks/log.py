@@ -161,9 +161,9 @@ def call_fields(record: Record) -> dict[str, Any]:
         fields["error"] = record.error
     if record.detail:
         fields["detail"] = record.detail[:MAX_TEXT]
-    if record.usage.input_tokens is not None or record.usage.output_tokens is not None:
-        fields["input_tokens"] = record.usage.input_tokens
-        fields["output_tokens"] = record.usage.output_tokens
+    if record.reported.input_tokens is not None or record.reported.output_tokens is not None:
+        fields["input_tokens"] = record.reported.input_tokens
+        fields["output_tokens"] = record.reported.output_tokens
     return fields
 
 

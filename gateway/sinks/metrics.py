@@ -129,10 +129,10 @@ class Metrics:
         for verdict in record.verdicts:
             if verdict.is_told:
                 self._verdict(verdict)
-        if record.usage.input_tokens is not None:
-            self.tokens.add((where[1], "input"), record.usage.input_tokens)
-        if record.usage.output_tokens is not None:
-            self.tokens.add((where[1], "output"), record.usage.output_tokens)
+        if record.reported.input_tokens is not None:
+            self.tokens.add((where[1], "input"), record.reported.input_tokens)
+        if record.reported.output_tokens is not None:
+            self.tokens.add((where[1], "output"), record.reported.output_tokens)
 
     def _verdict(self, verdict: Verdict) -> None:
         where = (verdict.guard, verdict.direction)

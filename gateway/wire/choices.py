@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from gateway.core.errors import Refusal
-from gateway.core.model import Usage
+from gateway.core.usage import Reported
 from gateway.wire.dialect import StreamState, error_object, read_usage
 from gateway.wire.sse import data_of, frame
 
@@ -22,7 +22,7 @@ class ChoicesState:
     __slots__ = ("done", "ended", "usage")
 
     def __init__(self) -> None:
-        self.usage = Usage()
+        self.usage = Reported()
         self.ended = False
         self.done = False
 
@@ -59,7 +59,7 @@ def _parsed(frame_: bytes) -> Any:
         return None
 
 
-def usage_of(document: Any) -> Usage:
+def usage_of(document: Any) -> Reported:
     usage = document.get("usage") if type(document) is dict else None
     return read_usage(usage, "prompt_tokens", "completion_tokens")
 

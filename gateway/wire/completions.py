@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.model import Usage
+from gateway.core.usage import Reported
 from gateway.wire import choices, fields
 from gateway.wire.dialect import StreamState, lacks_stream_usage, with_stream_usage
 
@@ -46,7 +46,7 @@ class Completions:
     def with_usage(self, raw: bytes, document: dict[str, Any]) -> bytes:
         return with_stream_usage(raw, document)
 
-    def usage_of(self, document: Any) -> Usage:
+    def usage_of(self, document: Any) -> Reported:
         return choices.usage_of(document)
 
     def stream_state(self) -> StreamState:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import orjson
 
 from gateway.core.errors import Refusal
-from gateway.core.model import Usage
+from gateway.core.usage import Reported
 from gateway.wire.edit import set_member
 
 MAX_TOKENS = 10**12
@@ -24,7 +24,7 @@ REFUSED_FIELDS = frozenset(
 class StreamState(Protocol):
     """What is known of one stream so far."""
 
-    usage: Usage
+    usage: Reported
     ended: bool  # an end mark was seen: the answer is complete
     done: bool  # nothing may follow: the stream can be ended now
 
@@ -47,7 +47,7 @@ class Dialect(Protocol):
     def with_usage(self, raw: bytes, document: dict[str, Any]) -> bytes:
         """The body with the request for usage added."""
 
-    def usage_of(self, document: Any) -> Usage:
+    def usage_of(self, document: Any) -> Reported:
         """The token counts of a whole answer."""
 
     def stream_state(self) -> StreamState: ...
@@ -73,11 +73,11 @@ def error_object(refusal: Refusal, call_id: str) -> dict[str, Any]:
     }
 
 
-def read_usage(usage: Any, input_name: str, output_name: str) -> Usage:
+def read_usage(usage: Any, input_name: str, output_name: str) -> Reported:
     """Counts that are not plain, bounded, non-negative integers are not counts: they are left out."""
     if type(usage) is not dict:
-        return Usage()
-    return Usage(
+        return Reported()
+    return Reported(
         input_tokens=_count(usage.get(input_name)),
         output_tokens=_count(usage.get(output_name)),
         total_tokens=_count(usage.get("total_tokens")),
@@ -92,7 +92,7 @@ class NoStream:
     """Shapes that never stream: an event stream has no end mark to wait for."""
 
     def __init__(self) -> None:
-        self.usage = Usage()
+        self.usage = Reported()
         self.ended = True
         self.done = False
 

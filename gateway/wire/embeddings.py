@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.model import Usage
+from gateway.core.usage import Reported
 from gateway.wire import choices, fields
 from gateway.wire.dialect import NoStream, StreamState, read_usage
 
@@ -33,7 +33,7 @@ class Embeddings:
     def with_usage(self, raw: bytes, _: dict[str, Any]) -> bytes:
         return raw
 
-    def usage_of(self, document: Any) -> Usage:
+    def usage_of(self, document: Any) -> Reported:
         usage = document.get("usage") if type(document) is dict else None
         return read_usage(usage, "prompt_tokens", "completion_tokens")
 

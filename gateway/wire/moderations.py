@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.model import Usage
+from gateway.core.usage import Reported
 from gateway.wire import choices, fields
 from gateway.wire.dialect import NoStream, StreamState
 
@@ -27,8 +27,8 @@ class Moderations:
     def with_usage(self, raw: bytes, _: dict[str, Any]) -> bytes:
         return raw
 
-    def usage_of(self, _: Any) -> Usage:
-        return Usage()
+    def usage_of(self, _: Any) -> Reported:
+        return Reported()
 
     def stream_state(self) -> StreamState:
         return NoStream()

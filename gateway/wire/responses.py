@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.core.errors import Refusal
-from gateway.core.model import Usage
+from gateway.core.usage import Reported
 from gateway.wire import fields
 from gateway.wire.dialect import StreamState, read_usage
 from gateway.wire.sse import data_of, event_of, frame
@@ -67,7 +67,7 @@ class Responses:
     def with_usage(self, raw: bytes, _: dict[str, Any]) -> bytes:
         return raw
 
-    def usage_of(self, document: Any) -> Usage:
+    def usage_of(self, document: Any) -> Reported:
         usage = document.get("usage") if type(document) is dict else None
         return read_usage(usage, "input_tokens", "output_tokens")
 
@@ -94,7 +94,7 @@ class ResponsesState:
     def __init__(self, dialect: Responses) -> None:
         self._dialect = dialect
         self._last = b""
-        self.usage = Usage()
+        self.usage = Reported()
         self.ended = False
         self.done = False
 

@@ -1,6 +1,7 @@
 """Counters and histograms."""
 
-from gateway.core.model import Record, Usage
+from gateway.core.model import Record
+from gateway.core.usage import Reported
 from gateway.sinks.metrics import MAX_SERIES, Metrics, merged
 
 
@@ -15,7 +16,7 @@ def settled(**facts):
 
 def test_a_settled_call_is_counted_with_its_duration_and_tokens():
     metrics = Metrics()
-    metrics.record(settled(duration_s=0.2, usage=Usage(3, 4, 7), phase_s={"admit": 0.001}))
+    metrics.record(settled(duration_s=0.2, reported=Reported(3, 4, 7), phase_s={"admit": 0.001}))
     text = metrics.render()
     assert 'gateway_calls_total{endpoint="chat",provider="p",status="200",outcome="ok"} 1' in text
     assert 'gateway_call_duration_seconds_bucket{endpoint="chat",provider="p",le="0.25"} 1' in text

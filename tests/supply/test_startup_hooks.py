@@ -27,6 +27,8 @@ ALLOWED_COMMANDS: dict[str, str] = {
     "wheel": "builds this project; removed from the image",
     "f2py": "numpy, below presidio-analyzer",
     "faker": "faker's own command line",
+    "genai-prices": "genai-prices' own command line",
+    "httpx2": "httpx2, below genai-prices",
     "httpx": "httpx, below presidio-analyzer",
     "langid": "py3langid's own command line",
     "markdown-it": "markdown-it-py, below presidio-analyzer",

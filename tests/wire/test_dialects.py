@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.core.errors import Refusal, UpstreamFault
-from gateway.core.model import Usage
+from gateway.core.usage import Reported
 from gateway.wire.dialect import MAX_TOKENS, REFUSED_FIELDS, Dialect, refuse_upstream_choice
 from gateway.wire.dialects import DIALECTS, refuse_odd_path, route
 from gateway.wire.strictjson import parse
@@ -463,12 +463,12 @@ EMBEDDINGS_ANSWER = {
     "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}],
     "usage": {"prompt_tokens": 8, "total_tokens": 8},
 }
-ANSWERS: list[tuple[str, dict[str, Any], Usage]] = [
-    ("chat", CHAT_ANSWER, Usage(19, 10, 29)),
-    ("completions", CHAT_ANSWER, Usage(19, 10, 29)),
-    ("responses", RESPONSES_ANSWER, Usage(36, 87, 123)),
-    ("embeddings", EMBEDDINGS_ANSWER, Usage(8, None, 8)),
-    ("moderations", {"id": "modr-1", "results": [{"flagged": False}]}, Usage()),
+ANSWERS: list[tuple[str, dict[str, Any], Reported]] = [
+    ("chat", CHAT_ANSWER, Reported(19, 10, 29)),
+    ("completions", CHAT_ANSWER, Reported(19, 10, 29)),
+    ("responses", RESPONSES_ANSWER, Reported(36, 87, 123)),
+    ("embeddings", EMBEDDINGS_ANSWER, Reported(8, None, 8)),
+    ("moderations", {"id": "modr-1", "results": [{"flagged": False}]}, Reported()),
 ]
 NO_COUNTS: list[Any] = [-1, MAX_TOKENS + 1, 10**19, "7", True, False, 7.0, 1e300, None, [], {}, [7]]
 
@@ -477,14 +477,14 @@ def is_count(value: Any) -> bool:
     return value is None or (type(value) is int and 0 <= value <= MAX_TOKENS)
 
 
-def assert_counts(usage: Usage) -> None:
+def assert_counts(usage: Reported) -> None:
     assert is_count(usage.input_tokens)
     assert is_count(usage.output_tokens)
     assert is_count(usage.total_tokens)
 
 
 @pytest.mark.parametrize(("dialect", "answer", "usage"), ANSWERS)
-def test_usage_is_what_the_provider_reported(dialect: str, answer: dict[str, Any], usage: Usage) -> None:
+def test_usage_is_what_the_provider_reported(dialect: str, answer: dict[str, Any], usage: Reported) -> None:
     assert DIALECTS[dialect].usage_of(answer) == usage
 
 
@@ -509,14 +509,14 @@ def test_what_is_no_count_is_not_taken_as_usage(dialect: str, names: tuple[str, 
 def test_counts_up_to_the_bound_are_taken() -> None:
     """JSON-09"""
     usage = {"prompt_tokens": 0, "completion_tokens": MAX_TOKENS, "total_tokens": MAX_TOKENS}
-    assert DIALECTS["chat"].usage_of({"usage": usage}) == Usage(0, MAX_TOKENS, MAX_TOKENS)
+    assert DIALECTS["chat"].usage_of({"usage": usage}) == Reported(0, MAX_TOKENS, MAX_TOKENS)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize("answer", [None, [], "x", 1, True, {}, {"usage": None}, {"usage": []}, {"usage": "x"}])
 def test_an_answer_without_usage_has_none(dialect: Dialect, answer: Any) -> None:
     """JSON-09"""
-    assert dialect.usage_of(answer) == Usage()
+    assert dialect.usage_of(answer) == Reported()
 
 
 def test_mutated_answers_never_break_the_reading_of_usage() -> None:
@@ -557,7 +557,7 @@ def test_a_chat_stream_ends_and_reports_usage() -> None:
         hidden = [state.observe(data(document)) for _, document in CHAT_STREAM[:3]]
         assert (hidden, state.ended, state.done) == ([False, False, False], True, False)
         assert state.observe(data(CHAT_STREAM[3][1])) is True
-        assert state.usage == Usage(1, 2, 3)
+        assert state.usage == Reported(1, 2, 3)
         assert state.observe(b"data: [DONE]\n\n") is False
         assert state.done
 
@@ -578,7 +578,7 @@ def test_text_that_speaks_of_the_end_does_not_end_a_stream() -> None:
         chunk = {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]}
         assert state.observe(data(chunk)) is False
     state.observe(b": [DONE]\n\n")
-    assert (state.ended, state.done, state.usage) == (False, False, Usage())
+    assert (state.ended, state.done, state.usage) == (False, False, Reported())
 
 
 def test_usage_beside_choices_is_read_and_not_hidden() -> None:
@@ -588,7 +588,7 @@ def test_usage_beside_choices_is_read_and_not_hidden() -> None:
         "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
     }
     assert state.observe(data(chunk)) is False
-    assert state.usage == Usage(1, 1, 2)
+    assert state.usage == Reported(1, 1, 2)
 
 
 def test_an_error_event_of_the_provider_ends_a_chat_stream() -> None:
@@ -605,7 +605,7 @@ def test_a_terminal_event_ends_a_responses_stream_with_its_usage(end: str) -> No
     assert not state.ended
     state.observe(data(RESPONSES_STREAM[2][1], f"response.{end}"))
     assert state.ended
-    assert state.usage == Usage(36, 87, 123)
+    assert state.usage == Reported(36, 87, 123)
 
 
 @pytest.mark.parametrize("name", ["embeddings", "moderations"])
@@ -613,7 +613,7 @@ def test_shapes_that_never_stream_wait_for_no_end_mark(name: str) -> None:
     state = DIALECTS[name].stream_state()
     assert state.observe(b"data: x\n\n") is False
     assert state.ended
-    assert state.usage == Usage()
+    assert state.usage == Reported()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""Money is integer nano-dollars everywhere: no float holds a price, so sums are exact."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+
+NANO = 10**9
+MAX_NANO = 2**62
+
+
+def nano_of(usd: str | float | Decimal) -> int:
+    """Dollars as people write them -> nano-dollars, exactly. ValueError for what is not a plain, bounded, non-negative
+    amount with at most nine decimals."""
+    try:
+        nano = Decimal(str(usd)) * NANO
+    except InvalidOperation:
+        raise ValueError("an amount of dollars, such as 12.50") from None
+    if not nano.is_finite() or nano != nano.to_integral_value() or not 0 <= nano <= MAX_NANO:
+        raise ValueError("an amount of dollars from 0 to 4 billion with at most nine decimals")
+    return int(nano)
+
+
+def dollars(nano: int) -> str:
+    """Exact, without an exponent and without trailing zeros: 1234500000 -> "1.2345"."""
+    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
+    whole, rest = divmod(nano, NANO)
+    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}"
+
+
+def ceil_nano(amount: Decimal) -> int:
+    return int(amount.to_integral_value(ROUND_CEILING))
