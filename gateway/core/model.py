@@ -140,6 +140,7 @@ class Provider:
     project: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     stream_usage: bool = True
+    catalogue: str = ""  # the provider's id in the price catalogue; "": found by its base URL
     timeouts: Timeouts = Timeouts()
     pool: Pool = Pool()
     tls: Tls = Tls()

@@ -155,6 +155,11 @@ class LedgerDown(Exception):
     """The ledger cannot take rows now (disk full, not reachable)."""
 
 
+class LedgerUnusable(Exception):
+    """The ledger cannot be opened at all: the message is one clear line with the fix (newer schema, second process,
+    damaged file)."""
+
+
 class Ledger(Protocol):
     """Durable rows; the truth for money. Append-only: what was wrong is corrected by a further row."""
 
