@@ -50,6 +50,13 @@ def _one_of(*choices: str) -> Callable[[str], object]:
     return parse
 
 
+def _url(text: str) -> Secret:
+    """May hold a password, so it is shown nowhere."""
+    if ":" not in text or not text.isprintable():
+        raise ValueError("a URL")
+    return Secret(text)
+
+
 def _secret(text: str) -> Secret:
     if len(text) < 16 or "example" in text or "changeme" in text:
         raise ValueError("a secret of at least 16 characters that is not an example value")
@@ -75,6 +82,22 @@ class Settings:
         "keys hashes and stable placeholders of masked values; none: made once and kept in the data folder",
         _secret,
     )
+    ledger: Secret | None = _setting(
+        None, "where usage is kept: sqlite:FILE or postgresql://...; none: ledger.db in the data folder", _url
+    )
+    ledger_sync: Literal["full", "normal"] = _setting(
+        "full", "SQLite: full survives a power cut, normal the death of the process", _one_of("full", "normal")
+    )
+    ledger_retention_days: int = _setting(
+        400, "attempts older than this are kept as daily sums only", _integer(35, 36_500)
+    )
+    store: Secret | None = _setting(
+        None,
+        "counters shared by all processes: redis://..., rediss://..., redis+sentinel://..., redis+cluster://...; "
+        "none: in memory, for one process",
+        _url,
+    )
+    store_deadline_s: float = _setting(0.1, "longest time that the store may take to answer", _seconds)
     workers: int = _setting(1, "worker processes", _integer(1, 64))
     log_format: Literal["auto", "json", "console"] = _setting(
         "auto", "json, console, or auto (console on a terminal)", _one_of("auto", "json", "console")
