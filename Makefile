@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/clients/node
 
-.PHONY: help install run test check bench docs lock clean
+.PHONY: help install run test check bench chaos docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,8 +33,8 @@ test: install $(NODE)/node_modules/.installed ## run all tests
 	$(BIN)/python -m pytest -q
 
 check: install ## lint, types, layers, dead code, locks
-	$(BIN)/ruff check gateway tests bench
-	$(BIN)/ruff format --check gateway tests bench
+	$(BIN)/ruff check gateway tests bench chaos
+	$(BIN)/ruff format --check gateway tests bench chaos
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
@@ -46,6 +46,9 @@ lock: ## write the hash-locked requirements anew (needs uv)
 
 bench: install ## measure the gateway beside nginx and Envoy (needs wrk; the two where installed)
 	@$(BIN)/python -m bench
+
+chaos: install ## kill, freeze and starve the gateway, and check that nothing is lost or counted twice
+	@$(BIN)/python -m chaos
 
 docs: install ## write the pages of docs/ that are made from the code
 	$(BIN)/python -m tests.support.docs

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import guards, procfs, subjects
+from bench import accounts, guards, procfs, subjects
 from bench.load import Load, Wrk
 from bench.phases import Phase, Profile
 from bench.streams import FirstFrame, SlowStreams, first_frames, slow_streams
@@ -22,7 +22,9 @@ from bench.subjects import NotInstalled, StartFailed, Subject
 CONNECTIONS = 32
 STREAMS = 2000
 INTERVAL_MS = 1000
-MAX_CPU_RATIO = 4.0
+MAX_CPU_RATIO = 5.0
+MAX_ACCOUNTS_US = 60.0
+MAX_ACCOUNTS_MS = 1.5
 MAX_FIRST_FRAME_MS = 1.0
 MAX_FRAME_DELAY_MS = 20.0
 MAX_KB_PER_STREAM = 40.0
@@ -116,7 +118,7 @@ def report(bench: Bench) -> bool:
     found = bench.found
     envoy = found.get("envoy")
     measured = {name: one for name, one in found.items() if one.loads}
-    say(f"\nChat calls, {CONNECTIONS} connections; gateway: key check, policy, log line, metrics; guarded: and guards")
+    say(f"\nChat calls, {CONNECTIONS} connections; gateway: key check, policy, limits, ledger, log, metrics; guarded: and guards")
     cpu = {name: one.median(lambda load: load.cpu_us) for name, one in measured.items()}
     rows = [
         [name, f"{cpu[name]:.0f}", _ratio(cpu[name], cpu.get("envoy")), f"{one.median(lambda load: load.per_s):.0f}"]
@@ -155,6 +157,13 @@ def report(bench: Bench) -> bool:
         [f"of {figures.streams} streams with an address in any cut, leaked", str(figures.leaks)],
     ]
     table(["", ""], rows)
+    say(f"\nAccounting alone: CPU with {accounts.AT_ONCE} calls at once, and {accounts.PER_S} calls a second")
+    added_by = accounts.measure(5.0)
+    rows = [
+        [one.name, f"{one.cpu_us:.0f}", f"{one.steady_cpu_us:.0f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}"]
+        for one in added_by
+    ]
+    table(["ledger, store", "CPU us/call", "at 500/s", "p50 ms", "p99 ms"], rows)
     say()
     own = slow["gateway"]
     checks = [
@@ -163,6 +172,8 @@ def report(bench: Bench) -> bool:
         ("memory of an open stream", own.kb_per_stream, MAX_KB_PER_STREAM, "kB"),
         ("streams broken", float(own.broken), 0.0, ""),
         ("streams that leaked", float(figures.leaks), 0.0, ""),
+        ("CPU that accounting adds, embedded", added_by[0].cpu_us, MAX_ACCOUNTS_US, "us"),
+        ("time that accounting adds at 500 calls/s, p50, embedded", added_by[0].p50_ms, MAX_ACCOUNTS_MS, "ms"),
     ]
     if "envoy" in cpu:
         checks.insert(0, ("CPU of a call to Envoy's", cpu["gateway"] / cpu["envoy"], MAX_CPU_RATIO, "x"))

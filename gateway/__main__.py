@@ -5,10 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 
-from gateway.cli import check, explain, healthcheck, init, keys, scan, schema, serve
+from gateway.cli import (
+    budgets,
+    check,
+    explain,
+    healthcheck,
+    init,
+    keys,
+    ledger,
+    reconcile,
+    scan,
+    schema,
+    serve,
+    usage,
+)
 from gateway.cli.errors import Failure
 
-COMMANDS = (serve, check, explain, scan, schema, init, keys, healthcheck)
+COMMANDS = (serve, check, explain, scan, usage, budgets, reconcile, ledger, schema, init, keys, healthcheck)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
+import socket
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
@@ -14,24 +16,37 @@ from gateway.callers.jwt import JwtVerifier
 from gateway.callers.keys import KeyTable
 from gateway.core.clock import Clock
 from gateway.core.model import Pool, Provider, Timeouts, Tls
-from gateway.core.ports import Upstream, UpstreamReply
+from gateway.core.ports import Ledger, Store, StoreDown, Upstream, UpstreamReply
+from gateway.core.reports import Row, balance_row
 from gateway.core.secret import Secret
-from gateway.engine.pipeline import Engine, Render
+from gateway.engine.accounts import Accounts
+from gateway.engine.pipeline import Engine, Render, Services
 from gateway.engine.runtime import Runtime
+from gateway.engine.statements import balances, known_limits
 from gateway.engine.tasks import Tasks
+from gateway.engine.things import Things
 from gateway.guards import webhook
+from gateway.ledgers.table import open_ledger
 from gateway.policy.compile import PolicySet
 from gateway.policy.guards import Post, Workshop
-from gateway.policy.load import Source, load, read_source
+from gateway.policy.load import PolicyError, Source, load, read_source
 from gateway.policy.watch import Watcher
+from gateway.prices.catalogue import Catalogue
 from gateway.providers.demo.provider import Demo
 from gateway.providers.openai import OpenAI
+from gateway.settings import Settings
 from gateway.sinks.log import CallLog
 from gateway.sinks.metrics import Metrics
+from gateway.stores.local import LocalShare
+from gateway.stores.memory import MemoryStore
+from gateway.stores.redis import RedisStore, StoreUnusable
+from gateway.stores.table import open_store
+from gateway.tokens.tokenizer import Tokenizer
 from gateway.transport.http import Http
 
 _FETCH_TIMEOUTS = Timeouts(connect_s=3, first_byte_s=5, idle_s=5, total_s=10)
 _MAX_FETCH_BYTES = 1 << 20
+_PAID_S = 10.0
 
 
 class Gateway:
@@ -39,17 +54,22 @@ class Gateway:
 
     def __init__(
         self,
-        directory: Path,
+        settings: Settings,
         environ: Mapping[str, str],
         log: FilteringBoundLogger,
         clock: Clock,
         metrics: Metrics,
         render: Render,
         mask_key: Secret,
+        *,
+        alone: bool = True,
     ) -> None:
+        """`alone`: no other process of this gateway has the ledger's lock."""
+        self._settings = settings
+        self._alone = alone
         self._mask_key = mask_key
         self._workshop = Workshop(self._post_for)
-        self._directory = directory
+        directory = self._directory = settings.policies
         self._environ = environ
         self._log = log
         self._clock = clock
@@ -61,18 +81,85 @@ class Gateway:
         self.last_error: str = ""
         self._policies_loading = asyncio.Lock()
         self.engine: Engine
+        self.accounts: Accounts
 
-    def start(self, source: Source) -> None:
-        """Loads the first policy set; PolicyErrors when it is broken. Must run on the event loop."""
-        runtime = self._runtime(load(source, self._directory, self._environ, self._workshop), previous=None)
-        self._told_of(runtime.policy)
-        key = self._mask_key.reveal().encode()
-        sinks = (self.metrics, CallLog(self._log))
-        self.engine = Engine(runtime, sinks, self._clock, self.tasks, self._log, self._render, key)
+    async def start(self, source: Source) -> None:
+        """Loads the first policy set and opens what usage is kept in. PolicyErrors, LedgerUnusable, StoreUnusable."""
+        policy = load(source, self._directory, self._environ, self._workshop)
+        refuse_uncounted(policy, self._settings)
+        runtime = self._runtime(policy, previous=None)
+        self._told_of(policy)
+        self.accounts = await self._opened(runtime.policy)
+        self.engine = Engine(
+            runtime,
+            Services(
+                accounts=self.accounts,
+                things=Things(self.accounts.ledger),
+                sinks=(self.metrics, CallLog(self._log)),
+                clock=self._clock,
+                tasks=self.tasks,
+                log=self._log,
+                render=self._render,
+                secret=self._mask_key.reveal().encode(),
+            ),
+        )
+        self.accounts.start()
+
+    async def _opened(self, policy: PolicySet) -> Accounts:
+        settings = self._settings
+        node = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        ledger = await opened_ledger(settings, node, lock=self._alone)
+        found = await ledger.recover(self._clock.wall())
+        if found:
+            self._log.warning("attempts_recovered", unknown=found)
+        shared, store = await self._store(policy)
+        return Accounts(
+            shared,
+            store,
+            ledger,
+            Tokenizer(),
+            self._clock,
+            self.tasks,
+            self._log,
+            node=node,
+            retention_s=settings.ledger_retention_days * 86_400.0,
+        )
+
+    async def _store(self, policy: PolicySet) -> tuple[Store, Store]:
+        """The shared counters; and the same with this process's own share for when they cannot be asked. A server that
+        would lose counters is refused (StoreUnusable); one that is away is waited for by the calls that need it."""
+        settings = self._settings
+        if settings.store is None:
+            memory = MemoryStore(self._clock)
+            return memory, memory
+        url, deadline_s = settings.store.reveal(), settings.store_deadline_s
+        shared = open_store(url, self._clock, deadline_s=deadline_s, on_state=self._store_state)
+        if isinstance(shared, RedisStore):
+            try:
+                await shared.check()
+            except StoreUnusable:
+                raise
+            except StoreDown:
+                self._store_state(is_down=True)
+        return shared, LocalShare(shared, MemoryStore(self._clock), policy.accounting.local_share)
+
+    def _store_state(self, is_down: bool) -> None:
+        if is_down:
+            self._log.error("store_down")
+        else:
+            self._log.info("store_up")
 
     @property
     def policy(self) -> PolicySet:
         return self.engine.runtime.policy
+
+    async def budgets(self) -> list[Row]:
+        """Every counter of the policy's limits that somebody has, as it stands."""
+        accounts, now = self.accounts, self._clock.wall()
+        limits = await known_limits(self.policy, accounts.ledger, now)
+        return [
+            balance_row(ask, known, now) for ask, known in await balances(limits, accounts.ledger, accounts.store, now)
+        ]
 
     async def reload(self, source: Source | None = None) -> bool:
         """Replaces the policy set as a whole, or keeps the current one and says why. True when it is loaded."""
@@ -81,6 +168,7 @@ class Gateway:
                 if source is None:
                     source = await asyncio.to_thread(read_source, self._directory)
                 policy = await asyncio.to_thread(load, source, self._directory, self._environ, self._workshop)
+                refuse_uncounted(policy, self._settings)
                 runtime = self._runtime(policy, previous=self.engine.runtime)
             except Exception as error:
                 self._reload_failed(error)
@@ -101,6 +189,8 @@ class Gateway:
                 await self.reload(source)
 
     async def close(self) -> None:
+        await self.tasks.paid(_PAID_S)
+        await self.accounts.close()
         await self.tasks.stop()
         await asyncio.gather(*(upstream.close() for upstream in self.engine.runtime.upstreams.values()))
 
@@ -136,7 +226,8 @@ class Gateway:
         self._tokens = JwtVerifier(policy.issuers, self._clock, self._fetch, self._tokens)
         directory = Directory(KeyTable(policy.keys), self._tokens, self._clock)
         upstreams = {name: self._upstream(row, previous) for name, row in policy.providers.items()}
-        return Runtime(policy, directory, upstreams, self._clock.wall())
+        prices = Catalogue(policy.prices)
+        return Runtime(policy, directory, upstreams, prices, self._clock.wall())
 
     def _upstream(self, row: Provider, previous: Runtime | None) -> Upstream:
         """An unchanged row keeps its connections over a reload."""
@@ -169,6 +260,22 @@ class Gateway:
             return await _small_body(reply)
         finally:
             await http.close()
+
+
+def refuse_uncounted(policy: PolicySet, settings: Settings) -> None:
+    """Several processes that count each for itself would let through several times what the policy allows (BUD-16)."""
+    if settings.workers > 1 and settings.store is None and policy.limit_table.rules:
+        rule = policy.limit_table.rules[0].name
+        raise PolicyError(
+            f'the limit "{rule}" needs one count for all workers: set GATEWAY_STORE to a Redis or Valkey server, '
+            "or run one worker"
+        )
+
+
+async def opened_ledger(settings: Settings, node: str, *, lock: bool) -> Ledger:
+    """LedgerUnusable."""
+    url = settings.ledger.reveal() if settings.ledger else ""
+    return await open_ledger(url, settings.data_dir, node=node, sync=settings.ledger_sync, lock=lock)
 
 
 async def _small_body(reply: UpstreamReply) -> bytes:

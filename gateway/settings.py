@@ -97,7 +97,7 @@ class Settings:
         "none: in memory, for one process",
         _url,
     )
-    store_deadline_s: float = _setting(0.1, "longest time that the store may take to answer", _seconds)
+    store_deadline_s: float = _setting(0.25, "longest time that the store may take to answer", _seconds)
     workers: int = _setting(1, "worker processes", _integer(1, 64))
     log_format: Literal["auto", "json", "console"] = _setting(
         "auto", "json, console, or auto (console on a terminal)", _one_of("auto", "json", "console")

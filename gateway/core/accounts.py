@@ -28,7 +28,8 @@ State = Literal["settled", "voided", "failed", "unknown"]
 @dataclass(frozen=True, slots=True)
 class Limit:
     """`counter` names what is counted (without the window): the row's name and the values it is counted by. `scope` is
-    what of the ledger belongs to it: pairs such as ("team", "research"), ("label.env", "prod")."""
+    what of the ledger belongs to it: pairs such as ("team", "research"), ("label.env", "prod"); a label that an attempt
+    does not have is "". `patterns` narrow it further: pairs such as ("model", "gpt-*"), where only * is special."""
 
     name: str
     counter: str
@@ -38,9 +39,10 @@ class Limit:
     hard: bool = True
     warn_at: tuple[int, ...] = ()
     scope: tuple[tuple[str, str], ...] = ()
+    patterns: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Ask:
     """`key` is the counter in its window; `amount` is reserved. `window_end_at` None: the window has no end."""
 
@@ -51,7 +53,7 @@ class Ask:
     window_end_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Balance:
     """One counter: what is spent (settled) and what is reserved by calls that run. For a bucket, `spent` is what has
     not refilled yet, and `resets_s` the time until it is full."""
@@ -67,7 +69,7 @@ class Balance:
         return max(0, self.amount - self.spent - self.reserved)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Granted:
     """`balances` in the order of the asks, after the reservation. A soft limit may be over its amount."""
 
@@ -99,7 +101,7 @@ class Seed:
     open: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Intent:
     """Written durably before the first byte of an attempt is sent. `reserved_nano` is what it is charged when its end
     is never seen. `node` is the process that sends it."""
@@ -121,7 +123,7 @@ class Intent:
     reserved_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Outcome:
     """The one terminal row of an attempt. `cost_nano` None: the price is not known. `rates` is the JSON of the rates
     that were used (so that an old cost can be explained), `served` the model that the provider named, `flags` what is

@@ -11,6 +11,7 @@ OpenAI uses for that class of failure, so that official SDKs raise the class the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 INVALID = "invalid_request_error"
@@ -18,6 +19,8 @@ AUTHENTICATION = "authentication_error"
 PERMISSION = "permission_error"
 NOT_FOUND = "not_found_error"
 SERVER = "server_error"
+QUOTA = "insufficient_quota"
+RATE = "rate_limit_error"
 
 CODES: dict[str, tuple[int, str]] = {
     # who asks
@@ -50,6 +53,19 @@ CODES: dict[str, tuple[int, str]] = {
     "endpoint_not_allowed": (403, PERMISSION),
     "model_not_allowed": (403, PERMISSION),
     "model_not_found": (404, NOT_FOUND),
+    "response_not_found": (404, NOT_FOUND),
+    # budgets and limits
+    "budget_exceeded": (402, QUOTA),
+    "budget_reserved": (402, QUOTA),
+    "unpriced_model": (402, QUOTA),
+    "rate_limit_exceeded": (429, RATE),
+    "concurrency_limit_exceeded": (429, RATE),
+    "max_tokens_too_large": (400, INVALID),
+    "idempotency_in_progress": (409, INVALID),
+    "idempotency_key_used": (409, INVALID),
+    "idempotency_mismatch": (422, INVALID),
+    "limits_unavailable": (503, SERVER),
+    "ledger_unavailable": (503, SERVER),
     # what the guards say
     "guard_blocked": (400, INVALID),
     "guardrail_unavailable": (503, SERVER),
@@ -72,11 +88,21 @@ class Refusal(Exception):
     """The only exception that says "no" to a caller.
 
     `message` is shown to the caller: it names the field and the fix and never quotes content, keys or hosts.
-    `param` is the offending body field or header, in OpenAI's sense. `retry_after_s` becomes ``Retry-After``.
+    `param` is the offending body field or header, in OpenAI's sense. `retry_after_s` becomes ``Retry-After``. `limit`
+    describes the limit that refused, for programs.
     """
 
-    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        limit: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(code)
+        self.limit = limit
         self.code = code
         self.message = message
         self.param = param

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from gateway.core.accounts import Balance, Limit, State
+from gateway.core.rates import Rates
 from gateway.core.secret import Secret
-from gateway.core.usage import Reported
+from gateway.core.usage import Reported, Usage
 
 if TYPE_CHECKING:
     from gateway.core.rules import GuardSet, Verdict
@@ -141,6 +143,7 @@ class Provider:
     headers: tuple[tuple[str, str], ...] = ()
     stream_usage: bool = True
     catalogue: str = ""  # the provider's id in the price catalogue; "": found by its base URL
+    output_cap_field: str = "max_completion_tokens"  # the field of chat requests that bounds the output
     timeouts: Timeouts = Timeouts()
     pool: Pool = Pool()
     tls: Tls = Tls()
@@ -156,11 +159,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the policy decided for one call. `targets` are in order of preference; the version names the policy set."""
+    """What the policy decided for one call. `targets` are in order of preference; the version names the policy set.
+    `output_cap` is how many tokens one choice may have where the caller does not say, `output_ceiling` the most that it
+    may ask for (0: any). `charge_nano` is what a passed-through call costs, None: not said."""
 
     policy_version: str
     targets: tuple[Target, ...]
     guards: GuardSet | None = None
+    limits: tuple[Limit, ...] = ()
+    output_cap: int = 0
+    output_ceiling: int = 0
+    charge_nano: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +197,41 @@ class Call:
 
 
 @dataclass(slots=True)
+class Attempt:
+    """One request to a provider. `id` is also the name of its lease and of its ledger rows.
+
+    `sent`: its first byte may have left. `failed`: the provider gave no head of an answer. `complete`: the answer
+    arrived to its sound end. `state`, `usage`, `cost_nano` (None: no price is known), `flags` and `rates` are what it
+    came to; see `core/accounts.py: Outcome`.
+    """
+
+    id: str
+    number: int
+    provider: str
+    target: str
+    started_at: float
+    started: float
+    sent: bool = False
+    failed: bool = False
+    status: int = 0
+    complete: bool = False
+    reported: Reported = field(default_factory=Reported)
+    state: State = "voided"
+    usage: Usage = Usage()
+    cost_nano: int | None = 0
+    flags: tuple[str, ...] = ()
+    rates: Rates | None = None
+    duration_s: float = 0.0
+
+
+@dataclass(slots=True)
 class Record:
     """What happened to one call, append-only; settled exactly once. Holds no content and no secret.
 
     `*_at` are wall-clock seconds, `*_s` durations in seconds from the start of the call, None where it never happened.
-    `started` and `marked` (the end of the last phase) are readings of the monotonic clock.
+    `started` and `marked` (the end of the last phase) are readings of the monotonic clock. `balances` are the limits
+    that hold for the call, as they stood once it had reserved; `warnings` the highest threshold, in percent, that each
+    has passed.
     """
 
     call_id: str
@@ -216,7 +255,9 @@ class Record:
     outcome: str = ""
     request_bytes: int = 0
     response_bytes: int = 0
-    reported: Reported = field(default_factory=Reported)
+    attempts: list[Attempt] = field(default_factory=list)
+    balances: tuple[tuple[Limit, Balance], ...] = ()
+    warnings: tuple[tuple[str, int], ...] = ()
     phase_s: dict[str, float] = field(default_factory=dict)
     first_byte_s: float | None = None
     upstream_s: float = 0.0

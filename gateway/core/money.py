@@ -5,19 +5,20 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 NANO = 10**9
-MAX_NANO = 2**62
+MAX_USD = 4 * 10**9
 
 
 def nano_of(usd: str | float | Decimal) -> int:
     """Dollars as people write them -> nano-dollars, exactly. ValueError for what is not a plain, bounded, non-negative
     amount with at most nine decimals."""
     try:
-        nano = Decimal(str(usd)) * NANO
+        amount = Decimal(str(usd))
     except InvalidOperation:
         raise ValueError("an amount of dollars, such as 12.50") from None
-    if not nano.is_finite() or nano != nano.to_integral_value() or not 0 <= nano <= MAX_NANO:
+    _, digits, exponent = amount.as_tuple()
+    if not amount.is_finite() or not isinstance(exponent, int) or exponent < -9 or not 0 <= amount <= MAX_USD:
         raise ValueError("an amount of dollars from 0 to 4 billion with at most nine decimals")
-    return int(nano)
+    return int("".join(map(str, digits)) + "0" * (exponent + 9))
 
 
 def dollars(nano: int) -> str:

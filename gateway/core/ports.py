@@ -230,7 +230,9 @@ class Client(Protocol):
     target: str
     headers: Headers
     content_length: int | None
-    started: bool
+
+    @property
+    def started(self) -> bool: ...
 
     async def read_body(self, max_bytes: int) -> bytes:
         """The whole body, exact bytes. Refusal `body_too_large`, `request_timeout`, `bad_request` (cut off)."""

@@ -7,10 +7,13 @@ stream. What is paid for are buckets that share no token: `Usage`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 INPUT_BUCKETS = ("input", "cached_input", "cache_write", "audio_input", "image_input")
 OUTPUT_BUCKETS = ("output", "reasoning", "audio_output", "image_output")
 BUCKETS = INPUT_BUCKETS + OUTPUT_BUCKETS
+LONGEST_OUTPUT = 1 << 24
+"""Tokens that no answer has, all its choices together: more is no count, where nothing better is known."""
 
 
 @dataclass(slots=True)
@@ -33,8 +36,22 @@ class Reported:
     service_tier: str = ""
     odd: bool = False
 
+    def merge(self, later: Reported) -> None:
+        """What a later event of the same stream says. The larger count holds: running counts grow, and one that is
+        told twice is one. The model and the tier are those named last."""
+        for name in COUNTS:
+            count = getattr(later, name)
+            if count is not None:
+                setattr(self, name, max(count, getattr(self, name) or 0))
+        self.model = later.model or self.model
+        self.service_tier = later.service_tier or self.service_tier
+        self.odd = self.odd or later.odd
 
-@dataclass(frozen=True, slots=True)
+
+COUNTS = tuple(entry.name for entry in fields(Reported) if entry.name.endswith("_tokens"))
+
+
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: see core/accounts.py
 class Usage:
     """Disjoint, non-negative token counts, named as in `BUCKETS`. Their sum is what the provider counted."""
 
@@ -62,4 +79,65 @@ class Usage:
 
     def counts(self) -> tuple[int, ...]:
         """In the order of `BUCKETS`."""
-        return tuple(getattr(self, entry.name) for entry in fields(self))
+        return _counts(self)
+
+
+_counts = attrgetter(*BUCKETS)
+_parts = attrgetter(
+    "cached_tokens",
+    "cache_write_tokens",
+    "audio_input_tokens",
+    "image_input_tokens",
+    "reasoning_tokens",
+    "audio_output_tokens",
+    "image_output_tokens",
+)
+
+
+def disjoint(reported: Reported, input_bound: int, output_bound: int | None) -> tuple[Usage, tuple[str, ...]]:
+    """Buckets without common tokens, and flags. What was not reported counts 0: estimates are put in before.
+
+    The bounds are the most tokens that there can be; what exceeds them is cut ("clamped"). Parts that exceed their
+    total are cut to it ("inconsistent"), the dearest of them last. A token that is both cached and of a modality is
+    counted once, as cached; how many these are is not told, so they are taken to be as few as can be.
+    """
+    asked, said = reported.input_tokens or 0, reported.output_tokens or 0
+    total_in = min(asked, input_bound)
+    total_out = min(said, LONGEST_OUTPUT if output_bound is None else output_bound)
+    clamped = ("clamped",) if (total_in, total_out) != (asked, said) else ()
+    flags = ("inconsistent", *clamped) if _inconsistent(reported, asked, said) else clamped
+    if not any(_parts(reported)):  # the common case
+        return Usage(input=total_in, output=total_out), flags
+    write, cached, audio_in, image_in, plain_in = _shares(
+        total_in,
+        reported.cache_write_tokens,
+        reported.cached_tokens,
+        reported.audio_input_tokens,
+        reported.image_input_tokens,
+    )
+    audio_out, image_out, reasoning, plain_out = _shares(
+        total_out, reported.audio_output_tokens, reported.image_output_tokens, reported.reasoning_tokens
+    )
+    usage = Usage(plain_in, cached, write, audio_in, image_in, plain_out, reasoning, audio_out, image_out)
+    return usage, flags
+
+
+def _shares(total: int, *parts: int | None) -> list[int]:
+    """Each part as far as the total reaches, and then what is left of it."""
+    shares = []
+    for part in parts:
+        shares.append(min(part or 0, total))
+        total -= shares[-1]
+    return [*shares, total]
+
+
+def _inconsistent(reported: Reported, asked: int, said: int) -> bool:
+    """Cached tokens may be of a modality too, so that only each of the two sums is within the input."""
+    return (
+        reported.odd
+        or (reported.cached_tokens or 0) + (reported.cache_write_tokens or 0) > asked
+        or (reported.audio_input_tokens or 0) + (reported.image_input_tokens or 0) > asked
+        or (reported.reasoning_tokens or 0) + (reported.audio_output_tokens or 0) + (reported.image_output_tokens or 0)
+        > said
+        or (reported.total_tokens is not None and reported.total_tokens < asked + said)
+    )

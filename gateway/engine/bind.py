@@ -6,19 +6,30 @@ from gateway.core.errors import Refusal
 from gateway.core.model import Call, Plan, Target
 from gateway.engine.admit import PASSTHROUGH, passthrough_row
 from gateway.engine.runtime import Runtime
-from gateway.policy.compile import guards_for
+from gateway.policy.compile import guards_for, output_cap
+from gateway.policy.limits import limits_for
 
 
 def bind(call: Call, runtime: Runtime) -> Plan:
     """Rights before existence: a caller cannot learn which models exist beyond its own list."""
+    policy = runtime.policy
     targets = _targets(call, runtime)
-    return Plan(runtime.policy.version, targets, guards_for(runtime.policy, call.caller, call.model))
+    ceiling = output_cap(policy, call.model) if call.model else None
+    return Plan(
+        policy_version=policy.version,
+        targets=targets,
+        guards=guards_for(policy, call.caller, call.model),
+        limits=limits_for(policy, call.caller, call.model),
+        output_cap=ceiling or policy.accounting.max_output_tokens,
+        output_ceiling=ceiling or 0,
+        charge_nano=passthrough_row(call, runtime).charge_nano if call.endpoint == PASSTHROUGH else None,
+    )
 
 
 def _targets(call: Call, runtime: Runtime) -> tuple[Target, ...]:
     if call.endpoint == PASSTHROUGH:
         return (Target(passthrough_row(call, runtime).provider, call.model),)
-    if call.endpoint == "models":
+    if call.endpoint in {"models", "usage"}:
         return ()
     if call.endpoint == "responses.object":
         return _reachable(call, runtime)

@@ -1,49 +1,55 @@
-"""Phase 6: Plan -> Reply. The first target is asked; stored objects are looked for at each target in turn."""
+"""Phase 6: Plan -> Reply. The first target is asked."""
 
 from __future__ import annotations
 
 import orjson
 
 from gateway.core.clock import Clock
-from gateway.core.model import Call, Plan, Record, Target
+from gateway.core.errors import UpstreamFault
+from gateway.core.model import Call, Plan, Provider, Record, Target
 from gateway.core.ports import UpstreamReply, UpstreamRequest
 from gateway.engine import headers as header_rules
+from gateway.engine.account import Account
 from gateway.engine.admit import PASSTHROUGH
 from gateway.engine.runtime import Runtime
 from gateway.engine.tasks import for_size
 from gateway.wire import edit
 from gateway.wire.dialects import DIALECTS
 
-
-async def forward(call: Call, plan: Plan, runtime: Runtime, record: Record, clock: Clock) -> UpstreamReply:
-    """The reply's head has arrived. UpstreamFault when the provider gave none."""
-    last = len(plan.targets) - 1
-    for index, target in enumerate(plan.targets):
-        reply = await _send(call, target, runtime, record, clock)
-        if reply.status != 404 or call.endpoint != "responses.object" or index == last:
-            return reply
-        reply.close()
-    raise AssertionError("a plan without targets is answered by the gateway itself")
+# Chat has two names for it: providers differ in which one they take.
+_CAP_FIELDS = {"completions": "max_tokens", "responses": "max_output_tokens"}
 
 
-async def _send(call: Call, target: Target, runtime: Runtime, record: Record, clock: Clock) -> UpstreamReply:
+async def forward(
+    call: Call, plan: Plan, runtime: Runtime, record: Record, clock: Clock, account: Account
+) -> UpstreamReply:
+    """The reply's head has arrived. UpstreamFault when the provider gave none. Nothing is sent before it is written
+    down that it will be."""
+    target = plan.targets[0]
     record.provider = target.provider
     record.upstream_model = target.model
-    upstream = runtime.upstreams[target.provider]
-    request = await _request(call, target, runtime)
+    request = await _request(call, target, runtime, account)
+    attempt = await account.durable()
     began = clock.monotonic()
     try:
-        return await upstream.send(request)
+        reply = await runtime.upstreams[target.provider].send(request)
+        attempt.status = reply.status
+        return reply
+    except UpstreamFault as fault:
+        attempt.sent, attempt.failed = fault.kind.sent, True
+        raise
     finally:
         record.upstream_s += clock.monotonic() - began
 
 
-async def _request(call: Call, target: Target, runtime: Runtime) -> UpstreamRequest:
+async def _request(call: Call, target: Target, runtime: Runtime, account: Account) -> UpstreamRequest:
     reads_answer = call.endpoint != PASSTHROUGH
     headers = header_rules.to_provider(call.headers, coding=b"identity" if reads_answer else None)
+    if header_rules.value_of(headers, b"x-client-request-id") is None:
+        headers.append((b"x-client-request-id", account.name))
     body, length = call.body, call.content_length
     if isinstance(body, bytes):
-        body = await _body(call, body, target, runtime)
+        body = await _body(call, body, target, runtime, account.need.cap)
         length = len(body)
     else:
         encoding = header_rules.value_of(call.headers, b"content-encoding")
@@ -52,18 +58,23 @@ async def _request(call: Call, target: Target, runtime: Runtime) -> UpstreamRequ
     return UpstreamRequest(call.method, call.path.removeprefix("/v1"), headers, body, length)
 
 
-async def _body(call: Call, body: bytes, target: Target, runtime: Runtime) -> bytes:
-    """The caller's own bytes, but for the model's name and the request for usage where the policy wants them."""
+async def _body(call: Call, body: bytes, target: Target, runtime: Runtime, cap: int) -> bytes:
+    """The caller's own bytes, but for the model's name, the request for usage and the limit of the answer, where the
+    policy wants them."""
     dialect = DIALECTS.get(call.endpoint)
     if dialect is None or call.document is None:
         return body
-    wants_usage = runtime.policy.providers[target.provider].stream_usage and dialect.wants_usage_injected(call.document)
-    if target.model == call.model and not wants_usage:
+    provider = runtime.policy.providers[target.provider]
+    wants_usage = provider.stream_usage and dialect.wants_usage_injected(call.document)
+    if target.model == call.model and not wants_usage and not cap:
         return body
-    return await for_size(len(body), lambda: _edited(call, body, target, wants_usage))
+    return await for_size(len(body), lambda: _edited(call, body, target, provider, wants_usage, cap))
 
 
-def _edited(call: Call, body: bytes, target: Target, wants_usage: bool) -> bytes:
+def _edited(call: Call, body: bytes, target: Target, provider: Provider, wants_usage: bool, cap: int) -> bytes:
+    if cap:
+        field = _CAP_FIELDS.get(call.endpoint, provider.output_cap_field)
+        body = edit.set_member(body, field, b"%d" % cap)
     if wants_usage and call.document is not None:
         body = DIALECTS[call.endpoint].with_usage(body, call.document)
     if target.model != call.model:

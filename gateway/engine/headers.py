@@ -48,7 +48,11 @@ def to_provider(headers: Headers, *, coding: bytes | None) -> Headers:
 
 def to_caller(headers: Headers) -> Headers:
     """The provider's headers that travel back; framing and the gateway's own are added later."""
-    return [pair for pair in headers if pair[0] in _TO_CALLER or pair[0].startswith(_RATE_LIMIT)]
+    return [pair for pair in headers if pair[0] in _TO_CALLER or is_rate_limit(pair)]
+
+
+def is_rate_limit(header: tuple[bytes, bytes]) -> bool:
+    return header[0].startswith(_RATE_LIMIT)
 
 
 def _listed_by_connection(headers: Headers) -> frozenset[bytes] | None:

@@ -1,13 +1,13 @@
 """The life of a call, in order. The order is the security property; it is code, not configuration.
 
-1 admit     who asks, and is the document sound?          -> Call
-2 bind      what does the policy say about it?            -> Plan
-3 reserve   (budgets and rates: with the accounting)
-4 screen    may this be asked, and what of it is masked?  -> Call
+1 admit     who asks, and is the document sound?             -> Call
+2 bind      what does the policy say about it?               -> Plan
+3 reserve   is there room in its budgets and limits?         -> Account
+4 screen    may this be asked, and what of it is masked?     -> Call
 5 recall    (cache: with the cache)
-6 forward   the provider answers                          -> Reply
+6 forward   the provider answers; what is sent is on disk    -> Reply
 7 relay     the answer reaches the caller, through the gate where guards look at it
-8 settle    the Record is told, always, once
+8 settle    the attempts are concluded and the Record is told, always, once
 """
 
 from __future__ import annotations
@@ -16,124 +16,174 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.clock import Clock
 from gateway.core.errors import Refusal, UpstreamFault
 from gateway.core.model import Call, Headers, Plan, Record
+from gateway.core.money import dollars
 from gateway.core.ports import Client, Sink, UpstreamReply
+from gateway.engine import limits
+from gateway.engine.account import Account
+from gateway.engine.accounts import Accounts
 from gateway.engine.admit import admit, identify
 from gateway.engine.bind import bind
 from gateway.engine.catalogue import catalogue
 from gateway.engine.forward import forward, usage_was_added
 from gateway.engine.guarding import Guarding, verdict_header, with_feedback
 from gateway.engine.heartbeat import with_heartbeat
+from gateway.engine.idempotency import Idempotency, Keeping
 from gateway.engine.judge import Regenerate, blocked_by
 from gateway.engine.relay import Relay
 from gateway.engine.runtime import Runtime
 from gateway.engine.settle import settle
+from gateway.engine.statements import balances, own_usage
 from gateway.engine.tasks import Tasks
+from gateway.engine.things import Things, narrowed, stores_response
+from gateway.policy.limits import limits_for
 from gateway.wire.dialects import DIALECTS
 
 # How a refusal looks to the caller: (refusal, call id) -> header list and body.
 Render = Callable[[Refusal, str], tuple[Headers, bytes]]
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all calls share. `secret` keys masks and sealed answers."""
+
+    accounts: Accounts
+    things: Things
+    sinks: Sequence[Sink]
+    clock: Clock
+    tasks: Tasks
+    log: FilteringBoundLogger
+    render: Render
+    secret: bytes
+
+
 class Engine:
     """Serves calls with the current Runtime. `runtime` is swapped as a whole; a call keeps the one it began with."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        sinks: Sequence[Sink],
-        clock: Clock,
-        tasks: Tasks,
-        log: FilteringBoundLogger,
-        render: Render,
-        mask_key: bytes,
-    ) -> None:
-        self._mask_key = mask_key
+    def __init__(self, runtime: Runtime, services: Services) -> None:
         self.runtime = runtime
-        self.tasks = tasks
-        self._sinks = sinks
-        self._clock = clock
-        self._log = log
-        self._render = render
+        self.tasks = services.tasks
+        self._services = services
         self._random = random.Random()  # noqa: S311  # call ids are names, not secrets; the system's source costs a call
 
     async def handle(self, client: Client) -> None:
-        record = self._record(client)
         task = self.tasks.enter()
+        passage = Passage(client, self._record(client), self.runtime, self._services)
         try:
-            await self._guarded(client, record)
+            await passage.answered()
         finally:
-            settle(record, self._sinks, self._clock)
+            passage.end()
             self.tasks.leave(task)
 
-    async def _guarded(self, client: Client, record: Record) -> None:
+    def _record(self, client: Client) -> Record:
+        now = self._services.clock.monotonic()
+        return Record(
+            call_id=f"req_{self._random.getrandbits(96):024x}",
+            started_at=self._services.clock.wall(),
+            started=now,
+            marked=now,
+            method=client.method,
+            path=client.target.partition("?")[0],
+        )
+
+
+class Passage:
+    """One call on its way."""
+
+    def __init__(self, client: Client, record: Record, runtime: Runtime, services: Services) -> None:
+        self._client = client
+        self._record = record
+        self._runtime = runtime
+        self._services = services
+        self._log = services.log
+        self._account: Account | None = None
+        self._claim: Idempotency | None = None
+        self._keeping: Keeping | None = None
+        self._relay: Relay | None = None
+        self._call: Call | None = None
+        self._asking: asyncio.Future[UpstreamReply] | None = None
+        self._left = False
+
+    async def answered(self) -> None:
         """Every way a call can end, each with its outcome."""
+        record = self._record
         try:
-            await self._phases(client, record, self.runtime)
+            await self._phases()
         except Refusal as refusal:
-            await self._refuse(client, record, refusal)
+            await self._refuse(refusal)
         except UpstreamFault as fault:
             record.detail = fault.detail
-            await self._refuse(client, record, fault.refusal())
+            await self._refuse(fault.refusal())
         except ConnectionError:
             record.outcome = "client_closed"
-            client.abort()
+            self._left = True
+            self._client.abort()
         except TimeoutError:
             record.outcome = "client_slow"
-            client.abort()
+            self._left = True
+            self._client.abort()
         except asyncio.CancelledError:
-            if not self.tasks.cutting:
+            if not self._services.tasks.cutting:
                 record.outcome = "client_closed"
+                self._left = True
                 raise
-            await self._refuse(client, record, Refusal("draining", "The gateway is shutting down.", retry_after_s=1))
+            await self._refuse(Refusal("draining", "The gateway is shutting down.", retry_after_s=1))
         except Exception as bug:
             # Only its type and place are logged: the text of an exception may quote what was asked.
             self._log.error("bug", call=record.call_id, error=type(bug).__name__, at=_place(bug))
-            await self._refuse(client, record, Refusal("internal", "The gateway failed to handle this request."))
+            await self._refuse(Refusal("internal", "The gateway failed to handle this request."))
 
-    async def _phases(self, client: Client, record: Record, runtime: Runtime) -> None:
+    # -- phases 1 to 7
+
+    async def _phases(self) -> None:
+        record, runtime = self._record, self._runtime
         record.policy_version = runtime.policy.version
-        caller = await identify(client, runtime.authenticator)
+        caller = await identify(self._client, runtime.authenticator)
         record.caller, record.team = caller.name, caller.team
-        call = await admit(client, caller, runtime)
-        self._mark(record, "admit")
+        call = await admit(self._client, caller, runtime)
+        self._mark("admit")
         record.endpoint, record.model, record.stream = call.endpoint, call.model, call.stream
         record.unknown_fields = call.unknown_fields
         record.request_bytes = len(call.body) if isinstance(call.body, bytes) else call.content_length or 0
         plan = bind(call, runtime)
-        self._mark(record, "bind")
+        self._mark("bind")
         if not plan.targets:
-            await self._answer_here(client, call, record, runtime)
+            await self._answer_here(call)
             return
-        await self._ask(client, call, plan, record, runtime)
+        plan = await narrowed(call, plan, self._services.things, runtime)
+        if not await self._was_answered_before(call):
+            await self._ask(call, plan)
 
-    async def _ask(self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime) -> None:
+    async def _ask(self, call: Call, plan: Plan) -> None:
+        account = self._account = Account(self._services.accounts, call, plan, self._record, self._runtime)
+        await account.open()
+        self._mark("reserve")
         if plan.guards is None:
-            reply = await self._forward(client, call, plan, record, runtime)
-            await self._relay(client, call, reply, record, runtime, None)
+            await self._relayed(call, await self._forwarded(call, plan, account), account, None)
             return
-        guarding = await Guarding.of(plan.guards, call, self._clock, self._mask_key)
-        record.verdicts = guarding.verdicts()
-        reply, call = await self._screen_and_forward(client, call, plan, record, runtime, guarding)
-        await self._relay_guarded(client, call, reply, plan, record, runtime, guarding)
+        guarding = await Guarding.of(plan.guards, call, self._services.clock, self._services.secret)
+        self._record.verdicts = guarding.verdicts()
+        reply, call = await self._screened_and_forwarded(call, plan, account, guarding)
+        await self._relayed_guarded(call, reply, plan, account, guarding)
 
-    async def _screen_and_forward(
-        self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime, guarding: Guarding
+    async def _screened_and_forwarded(
+        self, call: Call, plan: Plan, account: Account, guarding: Guarding
     ) -> tuple[UpstreamReply, Call]:
         if not guarding.alongside:
             call = await guarding.screen(call)
-            self._mark(record, "screen")
-            return await self._forward(client, call, plan, record, runtime), call
+            self._mark("screen")
+            return await self._forwarded(call, plan, account), call
         # No heartbeat: it would begin the answer before the verdict.
-        asking = asyncio.ensure_future(forward(call, plan, runtime, record, self._clock))
+        asking = asyncio.ensure_future(self._forward(call, plan, account))
         try:
             await guarding.screen(call)
-            self._mark(record, "screen")
+            self._mark("screen")
             reply = await asking
         except BaseException:
             asking.cancel()
@@ -141,106 +191,197 @@ class Engine:
             if not isinstance(reply_or_error, BaseException):
                 reply_or_error.close()
             raise
-        self._mark(record, "forward")
+        self._mark("forward")
         return reply, call
 
-    async def _relay_guarded(
-        self,
-        client: Client,
-        call: Call,
-        reply: UpstreamReply,
-        plan: Plan,
-        record: Record,
-        runtime: Runtime,
-        guarding: Guarding,
+    async def _relayed_guarded(
+        self, call: Call, reply: UpstreamReply, plan: Plan, account: Account, guarding: Guarding
     ) -> None:
         """The answer, asked for again as often as a guard may."""
         for attempt in itertools.count(1):
             try:
-                await self._relay(client, call, reply, record, runtime, guarding)
+                await self._relayed(call, reply, account, guarding)
                 return
             except Regenerate as again:
                 if attempt >= again.rule.attempts:
                     raise blocked_by(again.rule) from None
                 call = await with_feedback(call, again)
-            reply = await self._forward(client, call, plan, record, runtime)
+            self._abandon()
+            await account.again()
+            reply = await self._forwarded(call, plan, account)
 
-    async def _forward(self, client: Client, call: Call, plan: Plan, record: Record, runtime: Runtime) -> UpstreamReply:
-        work = forward(call, plan, runtime, record, self._clock)
-        if call.stream and runtime.policy.limits.heartbeat_s:
-            own = [(b"x-request-id", record.call_id.encode()), *_own_headers(record)]
-            reply = await with_heartbeat(work, client, runtime.policy.limits.heartbeat_s, own)
+    async def _forwarded(self, call: Call, plan: Plan, account: Account) -> UpstreamReply:
+        every_s = self._runtime.policy.limits.heartbeat_s
+        if call.stream and every_s:
+            own = [(b"x-request-id", self._record.call_id.encode()), *_own_headers(self._record)]
+            reply = await with_heartbeat(self._forward(call, plan, account), self._client, every_s, own)
         else:
-            reply = await work
-        self._mark(record, "forward")
+            reply = await self._forward(call, plan, account)
+        self._mark("forward")
         return reply
 
-    async def _relay(
-        self,
-        client: Client,
-        call: Call,
-        reply: UpstreamReply,
-        record: Record,
-        runtime: Runtime,
-        guarding: Guarding | None,
-    ) -> None:
+    async def _forward(self, call: Call, plan: Plan, account: Account) -> UpstreamReply:
+        work = forward(call, plan, self._runtime, self._record, self._services.clock, account)
+        if self._runtime.policy.accounting.disconnect == "close":
+            return await work
+        self._call, self._relay = call, None
+        self._asking = asyncio.ensure_future(work)  # goes on when the caller leaves
+        return await asyncio.shield(self._asking)
+
+    async def _relayed(self, call: Call, reply: UpstreamReply, account: Account, guarding: Guarding | None) -> None:
+        record = self._record
         record.outcome = "ok"
-        relay = Relay(
-            call, reply, client, record, guarding=guarding, own=_own_headers, clock=self._clock, tasks=self.tasks
-        )
+        relay = self._relay = self._relay_for(call, reply, account, guarding)
         try:
-            hide = usage_was_added(call, record, runtime)
-            await relay.run(runtime.upstreams[record.provider], hide_usage=hide)
+            hide = usage_was_added(call, record, self._runtime)
+            await relay.run(self._runtime.upstreams[record.provider], hide_usage=hide)
         finally:
-            reply.close()
-            self._mark(record, "relay")
+            if self._asking is None:
+                reply.close()
+            self._mark("relay")
 
-    async def _answer_here(self, client: Client, call: Call, record: Record, runtime: Runtime) -> None:
-        body = catalogue(call, runtime)
-        record.status, record.outcome, record.response_bytes = 200, "ok", len(body)
-        headers: Headers = [(b"content-type", b"application/json"), (b"x-request-id", record.call_id.encode())]
-        await client.answer(200, headers + _own_headers(record), body)
+    def _relay_for(self, call: Call, reply: UpstreamReply, account: Account, guarding: Guarding | None) -> Relay:
+        services = self._services
+        made = None
+        if stores_response(call):
+            provider = self._record.provider
 
-    async def _refuse(self, client: Client, record: Record, refusal: Refusal) -> None:
+            def made(thing: str) -> None:
+                services.things.made(services.accounts, thing, call.caller, provider)
+
+        return Relay(
+            call,
+            reply,
+            self._client,
+            self._record,
+            account=account,
+            guarding=guarding,
+            own=_own_headers,
+            clock=services.clock,
+            tasks=services.tasks,
+            made=made,
+        )
+
+    async def _answer_here(self, call: Call) -> None:
+        if call.endpoint == "usage":
+            body = await self._own_usage(call)
+        else:
+            body = catalogue(call, self._runtime)
+        await self._answer(200, [(b"content-type", b"application/json")], body)
+
+    async def _own_usage(self, call: Call) -> bytes:
+        """What the caller used, and what is left of the limits that hold for it whatever the model."""
+        accounts, now = self._services.accounts, self._services.clock.wall()
+        held = limits_for(self._runtime.policy, call.caller, "")
+        known = await balances(held, accounts.ledger, accounts.store, now)
+        return await own_usage(accounts.ledger, call.caller, call.path.partition("?")[2], known, now)
+
+    async def _was_answered_before(self, call: Call) -> bool:
+        """Whether the caller's idempotency key was answered before, and is so again."""
+        services = self._services
+        claim = Idempotency.of(services.accounts.ledger, services.secret, call)
+        if claim is None:
+            return False
+        self._claim = claim
+        kept = await claim.claim(self._record.call_id, services.clock.wall())
+        if kept is None:
+            self._client = self._keeping = Keeping(self._client)
+            return False
+        headers = [pair for pair in kept.headers if pair[0] != b"x-gateway-request-id"]
+        await self._answer(kept.status, [*headers, (b"x-gateway-idempotent-replay", b"true")], kept.body)
+        return True
+
+    async def _answer(self, status: int, headers: Headers, body: bytes) -> None:
+        record = self._record
+        record.status, record.outcome, record.response_bytes = status, "ok", len(body)
+        named = {name for name, _ in headers}
+        own = [(b"x-request-id", record.call_id.encode()), *_own_headers(record)]
+        await self._client.answer(status, headers + [pair for pair in own if pair[0] not in named], body)
+
+    # -- no
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        record = self._record
         record.error = refusal.code
         record.outcome = "refused" if refusal.status < 500 else "failed"
-        if client.started:
-            await self._end_started(client, record, refusal)
+        if self._client.started:
+            await self._end_started(refusal)
             return
         record.status = refusal.status
-        headers, body = self._render(refusal, record.call_id)
+        headers, body = self._services.render(refusal, record.call_id)
         headers.append((b"x-request-id", record.call_id.encode()))
         record.response_bytes = len(body)
         try:
-            await client.answer(refusal.status, headers + _own_headers(record), body)
+            await self._client.answer(refusal.status, headers + _own_headers(record), body)
         except (ConnectionError, TimeoutError):
-            client.abort()
+            self._client.abort()
 
-    async def _end_started(self, client: Client, record: Record, refusal: Refusal) -> None:
+    async def _end_started(self, refusal: Refusal) -> None:
         """A stream that only heartbeats have begun ends with an error event. The relay ends what it began itself."""
+        record = self._record
         if record.first_byte_s is not None:
-            client.abort()
+            self._client.abort()
             return
         record.status, record.outcome = 200, "cut"
         try:
-            await client.write(DIALECTS[record.endpoint].error_event(refusal, record.call_id, None))
-            await client.finish()
+            await self._client.write(DIALECTS[record.endpoint].error_event(refusal, record.call_id, None))
+            await self._client.finish()
         except (ConnectionError, TimeoutError):
-            client.abort()
+            self._client.abort()
 
-    def _record(self, client: Client) -> Record:
-        now = self._clock.monotonic()
-        return Record(
-            call_id=f"req_{self._random.getrandbits(96):024x}",
-            started_at=self._clock.wall(),
-            started=now,
-            marked=now,
-            method=client.method,
-            path=client.target.partition("?")[0],
-        )
+    # -- phase 8
 
-    def _mark(self, record: Record, phase: str) -> None:
-        now = self._clock.monotonic()
+    def end(self) -> None:
+        """At once where everything is known; else beside the calls, and waited for at a stop."""
+        reads_on = self._left and self._asking is not None
+        if not reads_on:
+            self._abandon()
+        closed = not reads_on and (self._account is None or self._account.close())
+        if closed and self._claim is None:
+            settle(self._record, self._services.sinks, self._services.clock)
+        else:
+            self._services.tasks.owe(self._end_later(reads_on=reads_on))
+
+    def _abandon(self) -> None:
+        """An answer that was asked for beside the call, and that nobody waits for now."""
+        asking = self._asking
+        if asking is None or asking.cancelled():
+            return
+        if not asking.done():
+            asking.cancel()
+        elif asking.exception() is None:
+            asking.result().close()
+
+    async def _end_later(self, *, reads_on: bool) -> None:
+        account = self._account
+        try:
+            if reads_on:
+                await self._read_on()
+            if account is not None and not account.close():
+                await account.close_counted()
+            if self._claim is not None:
+                charged = any(attempt.state == "settled" for attempt in self._record.attempts)
+                await self._claim.keep(self._keeping.answered if self._keeping else None, charged=charged)
+        finally:
+            settle(self._record, self._services.sinks, self._services.clock)
+
+    async def _read_on(self) -> None:
+        """The rest of an answer whose caller has left, for what it cost, within the policy's bounds."""
+        accounting, account = self._runtime.policy.accounting, self._account
+        assert self._asking is not None and self._call is not None and account is not None
+        try:
+            async with asyncio.timeout(accounting.drain_s):
+                reply = await self._asking
+                relay = self._relay or self._relay_for(self._call, reply, account, None)
+                await relay.drain(accounting.drain_bytes)
+        except (TimeoutError, UpstreamFault, Refusal):
+            return
+        finally:
+            self._abandon()
+
+    def _mark(self, phase: str) -> None:
+        record = self._record
+        now = self._services.clock.monotonic()
         record.phase_s[phase] = record.phase_s.get(phase, 0.0) + now - record.marked
         record.marked = now
 
@@ -253,6 +394,12 @@ def _own_headers(record: Record) -> Headers:
     ]
     if verdicts := verdict_header(record.verdicts):
         own.append((b"x-gateway-guards", verdicts))
+    if record.balances:
+        own += limits.headers(record.balances, record.warnings)
+    if record.attempts and record.attempts[-1].state == "settled":
+        costs = [attempt.cost_nano for attempt in record.attempts]
+        if None not in costs:
+            own.append((b"x-gateway-cost-usd", dollars(sum(cost or 0 for cost in costs)).encode()))
     return own
 
 

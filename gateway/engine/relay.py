@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any
 
 import orjson
 
@@ -12,6 +16,7 @@ from gateway.core.errors import BAD_CONTENT, CLOSED, REDIRECT, Refusal, Upstream
 from gateway.core.model import Call, Headers, Record
 from gateway.core.ports import Client, Upstream, UpstreamReply
 from gateway.engine import headers as header_rules
+from gateway.engine.account import Account
 from gateway.engine.guarding import Guarding
 from gateway.engine.judge import Regenerate, blocked_by
 from gateway.engine.output import Output
@@ -20,12 +25,17 @@ from gateway.wire import sse
 from gateway.wire.dialect import Dialect, StreamState
 from gateway.wire.dialects import DIALECTS
 from gateway.wire.encodings import ReplyDecoder
+from gateway.wire.output_text import text_of_document
 from gateway.wire.sse import Frames, FrameTooLarge
 
 MAX_ERROR_BYTES = 1 << 20
 MAX_HELD_BYTES = 1 << 20
 MAX_DECODED_BYTES = 1 << 28
 MAX_GUARDED_BYTES = 1 << 26
+
+_END_BYTES = 1 << 14
+_DECODER = json.JSONDecoder()
+_MEMBERS_AT_END = re.compile(rb'"(usage|service_tier)"\s*:\s*')
 
 # Fetched objects may be streams too, and their shape is that of the endpoint that made them.
 _SHAPE_OF = {"responses.object": "responses"}
@@ -41,10 +51,12 @@ class Relay:
         client: Client,
         record: Record,
         *,
+        account: Account,
         guarding: Guarding | None,
         own: Callable[[Record], Headers],
         clock: Clock,
         tasks: Tasks,
+        made: Callable[[str], None] | None = None,
     ) -> None:
         self._call = call
         self._reply = reply
@@ -55,9 +67,17 @@ class Relay:
         self._tasks = tasks
         self._shape = _SHAPE_OF.get(call.endpoint, call.endpoint)
         self._dialect: Dialect | None = DIALECTS.get(self._shape)
+        self._account = account
+        assert account.attempt is not None
+        self._attempt = account.attempt
+        self._made = made
         self._guarding = guarding
         self._output = guarding.output(self._shape) if guarding is not None else None
         self._state: StreamState | None = None
+        self._frames = Frames()
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._is_end = False
         self._begun = False
         self._decoder = _decoder(reply) if self._dialect is not None or reply.status >= 400 else None
 
@@ -101,26 +121,28 @@ class Relay:
     async def _document(self) -> None:
         """A JSON answer is held until it is whole, so that a provider that dies in the middle of one is a clean 502;
         a large one, or one that begins with keep-alive blanks, flows."""
-        held: list[bytes] = []
         size = 0
         async for chunk in self._chunks():
-            held.append(chunk)
+            self._held.append(chunk)
             size += len(chunk)
             if size > MAX_HELD_BYTES or chunk.isspace():
-                await self._flow(held)
+                await self._flow()
                 return
-        body = b"".join(held)
+        body = b"".join(self._held)
         self._read_usage(body)
+        self._account.priced()
         await self._answer(body)
 
     async def _guarded_document(self, output: Output) -> None:
         body = await self._whole(MAX_GUARDED_BYTES)
         self._read_usage(body)
+        self._account.priced()
         await self._answer(await output.document(body) if body else body)
 
     async def _bytes(self) -> None:
         body = self._reply.complete()
         if body is not None:
+            self._attempt.complete = True
             await self._answer(body)
             return
         await self._start(self._length())
@@ -130,19 +152,21 @@ class Relay:
 
     async def _events(self, hide_usage: bool) -> None:
         """Frames, byte for byte. Nothing is sent before the first one is sound."""
-        frames = Frames()
-        state = self._state = self._dialect.stream_state() if self._dialect is not None else None
+        self._begin_stream()
+        state = self._state
         async for chunk in self._chunks():
-            out = b"".join(self._passed(self._seen(_fed(frames, chunk), state, hide_usage)))
+            out = b"".join(self._passed(self._seen(_fed(self._frames, chunk), hide_usage)))
+            if self._account.is_used_up() and not await self._account.grow():
+                raise Refusal("budget_exceeded", "The answer has used up what was reserved for it.")
             if out:
                 await self._start(None)
                 await self._write(out)
-            if state is not None and state.done:
+            if self._has_ended():
                 break
         else:
-            rest = frames.rest()
+            rest = self._frames.rest()
             if rest:
-                out = b"".join(self._passed(self._seen([rest], state, hide_usage)))
+                out = b"".join(self._passed(self._seen([rest], hide_usage)))
                 await self._start(None)
                 await self._write(out)
             if not self._proven(state):
@@ -154,15 +178,48 @@ class Relay:
         await self._start(None)
         await self._finish()
 
+    async def drain(self, max_bytes: int) -> None:
+        """Reads on after the caller has left, to learn what the answer cost. UpstreamFault as in `run`."""
+        if self._reply.status >= 400 or self._dialect is None:
+            return
+        streamed = self._is_event_stream()
+        if streamed:
+            self._begin_stream()
+            if self._has_ended():
+                return
+        size = 0
+        async for chunk in self._chunks():
+            size += len(chunk)
+            if size > max_bytes:
+                return
+            if not streamed:
+                self._hold(chunk)
+                continue
+            for _ in self._seen(_fed(self._frames, chunk), hide_usage=False):
+                pass
+            if self._has_ended():
+                return
+        if not streamed:
+            self._read_held()
+
     # -- helpers
 
-    def _seen(self, frames: list[bytes], state: StreamState | None, hide_usage: bool) -> Iterator[bytes]:
-        if state is None:
+    def _begin_stream(self) -> None:
+        if self._dialect is not None and self._state is None:
+            self._state = self._dialect.stream_state()
+            self._account.begin_stream(self._shape)
+
+    def _seen(self, frames: list[bytes], hide_usage: bool) -> Iterator[bytes]:
+        state, meter = self._state, self._account.meter
+        if state is None or meter is None:
             yield from frames
             return
         for frame in frames:
             hidden = state.observe(frame) and hide_usage
-            self._record.reported = state.usage
+            self._attempt.reported = state.usage
+            meter.feed(frame)
+            if self._made is not None:
+                self._find_made(frame)
             if not hidden:
                 yield frame
             if state.done:
@@ -172,19 +229,47 @@ class Relay:
         """What the guards let go of these frames."""
         return frames if self._output is None else self._output.frames(list(frames))
 
+    def _has_ended(self) -> bool:
+        """Whether the end mark was seen: what may come behind it is not waited for."""
+        if self._state is None or not self._state.done:
+            return False
+        self._attempt.complete = True
+        return True
+
     def _proven(self, state: StreamState | None) -> bool:
         """Whether the stream's end is known to be its end: by the dialect where there is one, else by HTTP framing."""
         if state is not None:
             return state.ended
         return getattr(self._reply, "framed", True)
 
-    async def _flow(self, held: list[bytes]) -> None:
+    async def _flow(self) -> None:
         await self._start(None)
+        held = self._held
         for chunk in held:
             await self._write(chunk)
+        self._held = []
+        for chunk in held:
+            self._hold(chunk)
         async for chunk in self._chunks():
+            self._hold(chunk)
             await self._write(chunk)
+        self._read_held()
         await self._finish()
+
+    def _hold(self, chunk: bytes) -> None:
+        """Of what is too long to be held, the end: usage stands there."""
+        self._held.append(chunk)
+        self._held_bytes += len(chunk)
+        if self._held_bytes > MAX_HELD_BYTES:
+            end = b"".join(self._held)[-_END_BYTES:]
+            self._held, self._held_bytes, self._is_end = [end], len(end), True
+
+    def _read_held(self) -> None:
+        body = b"".join(self._held)
+        if not self._is_end:
+            self._read_usage(body)
+        elif self._dialect is not None:
+            self._attempt.reported = self._dialect.usage_of(_end_of(body))
 
     def _read_usage(self, body: bytes) -> None:
         if not body or self._dialect is None:
@@ -193,7 +278,24 @@ class Relay:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
             raise UpstreamFault(BAD_CONTENT, "answer is not JSON") from None
-        self._record.reported = self._dialect.usage_of(document)
+        self._attempt.reported = self._dialect.usage_of(document)
+        if self._attempt.reported.output_tokens is None:
+            self._account.wrote(text_of_document(self._shape, document))
+        if self._made is not None and type(document) is dict and type(document.get("id")) is str:
+            self._made(document["id"])
+
+    def _find_made(self, frame: bytes) -> None:
+        """The first event about a stored response names it. It is read as JSON: what the caller wrote is in it too."""
+        data = sse.data_of(frame)
+        if data is None or b'"response"' not in data:
+            return
+        made, self._made = self._made, None
+        try:
+            name = orjson.loads(data)["response"]["id"]
+        except (orjson.JSONDecodeError, LookupError, TypeError):
+            return
+        if made is not None and isinstance(name, str):
+            made(name)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes, decoded where the gateway reads them; time spent waiting is the provider's."""
@@ -208,6 +310,7 @@ class Relay:
             yield chunk
         if self._decoder is not None:
             self._decoder.finish()
+        self._attempt.complete = True
 
     async def _read(self) -> bytes:
         began = self._clock.monotonic()
@@ -217,14 +320,13 @@ class Relay:
             self._record.upstream_s += self._clock.monotonic() - began
 
     async def _whole(self, max_bytes: int) -> bytes:
-        parts: list[bytes] = []
         size = 0
         async for chunk in self._chunks():
-            parts.append(chunk)
+            self._held.append(chunk)
             size += len(chunk)
             if size > max_bytes:
                 raise UpstreamFault(BAD_CONTENT, "error answer too large")
-        return b"".join(parts)
+        return b"".join(self._held)
 
     def _is_event_stream(self) -> bool:
         kind = header_rules.value_of(self._reply.headers, b"content-type") or b""
@@ -240,13 +342,16 @@ class Relay:
 
     def _headers(self) -> Headers:
         headers = header_rules.to_caller(self._reply.headers)
+        own = self._own(self._record)
+        if any(header_rules.is_rate_limit(pair) for pair in own):  # which is tighter is not known; ours holds here
+            headers = [pair for pair in headers if not header_rules.is_rate_limit(pair)]
         if self._decoder is None:
             coding = header_rules.value_of(self._reply.headers, b"content-encoding")
             if coding is not None:
                 headers.append((b"content-encoding", coding))
         if header_rules.value_of(headers, b"x-request-id") is None:
             headers.append((b"x-request-id", self._record.call_id.encode()))
-        return headers + self._own(self._record)
+        return headers + own
 
     async def _answer(self, body: bytes) -> None:
         self._head_sent()
@@ -310,6 +415,15 @@ class Relay:
     def _error_event(self, refusal: Refusal) -> bytes:
         dialect = self._dialect or DIALECTS["chat"]
         return dialect.error_event(refusal, self._record.call_id, self._state)
+
+
+def _end_of(tail: bytes) -> dict[str, Any]:
+    """What the end of a long document says of usage. Quotes inside of texts are escaped, and match nothing."""
+    found: dict[str, Any] = {}
+    for match in _MEMBERS_AT_END.finditer(tail):
+        with contextlib.suppress(json.JSONDecodeError):
+            found[match[1].decode()], _ = _DECODER.raw_decode(tail[match.end() :].decode("utf-8", "replace"))
+    return found
 
 
 def _on_one_line(body: bytes) -> bytes:

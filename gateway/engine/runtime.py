@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.core.ports import Authenticator, Upstream
+from gateway.core.ports import Authenticator, Prices, Upstream
 from gateway.policy.compile import PolicySet
 
 
@@ -14,4 +14,5 @@ class Runtime:
     policy: PolicySet
     authenticator: Authenticator
     upstreams: Mapping[str, Upstream]
+    prices: Prices
     loaded_at: float

@@ -26,6 +26,7 @@ class Tasks:
     def __init__(self) -> None:
         self._calls: set[asyncio.Task[Any]] = set()
         self._background: set[asyncio.Task[Any]] = set()
+        self._owed: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self.cutting = False
@@ -55,6 +56,17 @@ class Tasks:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
+
+    def owe(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work of a call that has ended: bounded by itself, and waited for before a stop."""
+        task = asyncio.create_task(work)
+        self._owed.add(task)
+        task.add_done_callback(self._owed.discard)
+
+    async def paid(self, timeout_s: float) -> None:
+        """Returns when nothing is owed, or when the time is over."""
+        if self._owed:
+            await asyncio.wait(set(self._owed), timeout=timeout_s)
 
     async def drain(self, grace_s: float) -> int:
         """Waits until no call runs, at most `grace_s` seconds; then cuts the rest, each with an error its caller can

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -20,6 +19,7 @@ from gateway.guards.base import BaseGuard, GuardRow
 from gateway.guards.normal import Folded, views
 from gateway.guards.patterns import encodable
 from gateway.guards.reach import Reach, open_tail
+from gateway.tokens.vocabulary import bundled
 
 RUN = 64
 """Letters of one finding about a script, so that a stream knows early where one ends."""
@@ -186,14 +186,8 @@ class MaxTokens(Whole):
     LONGEST = 128
 
     def __init__(self, limit: int, encoding: str) -> None:
-        with warnings.catch_warnings():
-            # It reads its vocabularies in a way that Python 3.11 calls deprecated and 3.13 no longer does.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            # The counter that stops at a limit has no public name.
-            from bpe_openai import _bindings  # noqa: PLC0415 - heavy
-
         self._limit = limit
-        self._tokens: Any = _bindings.tokenizer_for_encoding(encoding)
+        self._tokens = bundled(encoding)
 
     def check(self, view: View) -> list[Finding]:
         room = self._limit

@@ -13,10 +13,12 @@ from gateway.callers.keys import KeyRow
 from gateway.core.model import Caller, Names, Pool, Provider, Timeouts, Tls
 from gateway.core.secret import Secret
 from gateway.policy import schema
+from gateway.policy.accounts import AccountsBuilder
 from gateway.policy.compile import Limits, ModelTable, Passthrough, PolicySet, TargetRule
 from gateway.policy.guards import GuardBuilder, Workshop, no_network
 from gateway.policy.problems import Problem, dotted
 from gateway.policy.suggest import suggestion
+from gateway.prices.bundled import provider_ids
 
 Where = Callable[..., tuple[str, int]]
 
@@ -33,6 +35,7 @@ _BUILT_IN = (
     "/v1/embeddings",
     "/v1/moderations",
     "/v1/models",
+    "/v1/usage",
 )
 
 
@@ -57,6 +60,7 @@ class Builder:
         self._guards = GuardBuilder(
             document, directory, workshop or Workshop(no_network), self._resolved, self._problem, self._is_wrong
         )
+        self._accounts = AccountsBuilder(document, self._problem, self._is_wrong, self._known)
         self._document = document
         self._where = where
         self._directory = directory
@@ -82,6 +86,11 @@ class Builder:
             left_out=tuple(sorted(self._left_out)),
             guard_sets=guard_sets,
             model_guards=self._model_guards(),
+            model_caps=self._accounts.model_caps(),
+            budgets=self._accounts.budgets(),
+            rate_limits=self._accounts.rate_limits(),
+            prices=self._accounts.prices(),
+            accounting=self._accounts.accounting(),
         )
 
     def _problem(self, path: tuple[str | int, ...], message: str) -> None:
@@ -116,6 +125,9 @@ class Builder:
         for header in row.headers:
             if header.lower() in _FORBIDDEN_HEADERS:
                 self._problem((*path, "headers", header), "this header is set by the gateway itself")
+        if row.catalogue is not None and row.catalogue not in (known := provider_ids()):
+            close = suggestion(row.catalogue, known)
+            self._problem((*path, "catalogue"), f'the price catalogue has no provider "{row.catalogue}"{close}')
         api_key = self._resolved(row.api_key) if row.api_key is not None else None
         return Provider(
             name=name,
@@ -126,6 +138,8 @@ class Builder:
             project=self._text(row.project),
             headers=tuple((key, self._text(value) or "") for key, value in row.headers.items()),
             stream_usage=row.stream_usage,
+            catalogue=row.catalogue or "",
+            output_cap_field=row.output_cap_field,
             timeouts=Timeouts(**row.timeouts.model_dump()),
             pool=Pool(**row.pool.model_dump()),
             tls=self._tls(path, row.tls),
@@ -211,7 +225,7 @@ class Builder:
             if _collides(row.path):
                 self._problem((*path, "path"), "this path is served by a built-in endpoint")
             if self._known((*path, "provider"), row.provider):
-                rows.append(Passthrough(row.path, frozenset(row.methods), row.provider))
+                rows.append(Passthrough(row.path, frozenset(row.methods), row.provider, row.charge_usd))
         return tuple(rows)
 
     def _refuse_unused(self) -> None:

@@ -10,6 +10,8 @@ from gateway.callers.issuer import Issuer
 from gateway.callers.keys import KeyRow
 from gateway.core.model import Caller, Names, Provider, Target
 from gateway.core.rules import GuardSet
+from gateway.policy.limits import LimitRule, LimitTable
+from gateway.prices.rows import PriceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,12 @@ def _resolved(targets: tuple[TargetRule, ...], asked: str) -> tuple[Target, ...]
 
 @dataclass(frozen=True, slots=True)
 class Passthrough:
-    """`path` is exact, or ends in /* for everything below."""
+    """`path` is exact, or ends in /* for everything below. `charge_nano` None: what a call costs is not known."""
 
     path: str
     methods: frozenset[str]
     provider: str
+    charge_nano: int | None = None
 
     def serves(self, path: str) -> bool:
         if self.path.endswith("/*"):
@@ -84,9 +87,27 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Accounting:
+    """How calls are counted and charged, as the section `accounting` of the policy says it. Tokens, seconds, bytes;
+    `flat_nano` is what a call without a known price is charged when `unpriced` is flat. `local_share`: of every amount,
+    for one process without its store."""
+
+    unpriced: Literal["refuse", "flat", "allow"] = "refuse"
+    flat_nano: int = 0
+    max_output_tokens: int = 16_384
+    unseen_input_tokens: int = 128_000
+    disconnect: Literal["close", "drain"] = "close"
+    drain_s: float = 10.0
+    drain_bytes: int = 2**20
+    exhausted: Literal["grow", "cut"] = "grow"
+    when_store_is_down: Literal["refuse", "local"] = "refuse"
+    local_share: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySet:
     """One version of the policy. The same files make the same version. `model_guards`: names and patterns of models
-    -> guard set."""
+    -> guard set; `model_caps`: -> the most output tokens that a call may ask for."""
 
     version: str
     providers: Mapping[str, Provider]
@@ -98,6 +119,15 @@ class PolicySet:
     left_out: tuple[str, ...]
     guard_sets: Mapping[str, GuardSet] = field(default_factory=dict)
     model_guards: Mapping[str, str] = field(default_factory=dict)
+    model_caps: Mapping[str, int] = field(default_factory=dict)
+    budgets: tuple[LimitRule, ...] = ()
+    rate_limits: tuple[LimitRule, ...] = ()
+    prices: tuple[PriceRow, ...] = ()
+    accounting: Accounting = Accounting()
+    limit_table: LimitTable = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limit_table", LimitTable(self.rate_limits, self.budgets))
 
 
 DEFAULT_GUARDS = "default"
@@ -109,6 +139,12 @@ def guards_for(policy: PolicySet, caller: Caller, model: str) -> GuardSet | None
         return None
     rule = policy.models.rule_for(model) if policy.model_guards and model else None
     return policy.guard_sets.get(caller.guards or policy.model_guards.get(rule or "", DEFAULT_GUARDS))
+
+
+def output_cap(policy: PolicySet, model: str) -> int | None:
+    """The most output tokens that a call may ask of this model, and what one that names none gets; None: the model has
+    no ceiling of its own."""
+    return policy.model_caps.get(policy.models.rule_for(model) or "") if policy.model_caps else None
 
 
 def passthrough_for(policy: PolicySet, path: str) -> Passthrough | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from gateway.core.model import Caller, Names, Provider
+from gateway.core.money import dollars
+from gateway.core.rates import Rates
 from gateway.core.rules import GuardSet, Rule
-from gateway.policy.compile import PolicySet, guards_for
+from gateway.policy.compile import PolicySet, guards_for, output_cap
+from gateway.policy.limits import LimitRule, Measure, rules_for
 from gateway.policy.suggest import suggestion
+from gateway.prices.catalogue import Catalogue
 
 
 def explain(policy: PolicySet, caller_name: str, model: str) -> str:
@@ -52,9 +57,11 @@ def _bind(policy: PolicySet, name: str, model: str) -> list[str]:
     if refused:
         return ["2 bind", f"    model      {model}: {refused}"]
     targets = policy.models.targets_for(model) or ()
-    guards = _guard_set(policy, name, model)
+    caller = next((row.caller for row in policy.keys.values() if row.caller.name == name), None)
+    guards = _guard_set(policy, caller, name, model)
     lines = ["2 bind", f'    model      {model}, by the rule "{policy.models.rule_for(model)}"']
-    lines += [f"    guards     {guards.name if guards else 'none'}", "", *_screen(guards), "6 forward"]
+    lines += [f"    guards     {guards.name if guards else 'none'}", ""]
+    lines += [*_reserve(policy, caller, model), "", *_screen(guards), "6 forward"]
     for index, target in enumerate(targets):
         lines += _target(policy.providers[target.provider], target.model, index)
     if policy.left_out:
@@ -62,11 +69,65 @@ def _bind(policy: PolicySet, name: str, model: str) -> list[str]:
     return lines + _relay(guards)
 
 
-def _guard_set(policy: PolicySet, name: str, model: str) -> GuardSet | None:
-    """Of the first key with this name; an issuer's callers have the sets of their rights rows."""
-    callers = [row.caller for row in policy.keys.values() if row.caller.name == name]
-    nobody = Caller(name, name, Names.of([]), Names.of([]), {})
-    return guards_for(policy, callers[0] if callers else nobody, model)
+def _guard_set(policy: PolicySet, caller: Caller | None, name: str, model: str) -> GuardSet | None:
+    """An issuer's callers have the sets of their rights rows."""
+    return guards_for(policy, caller or Caller(name, name, Names.of([]), Names.of([]), {}), model)
+
+
+def _reserve(policy: PolicySet, caller: Caller | None, model: str) -> list[str]:
+    rules = rules_for(policy, caller, model)
+    lines = ["3 reserve"]
+    if rules and caller is None:
+        lines.append("    these may hold; the claims of a token decide")
+    lines += [line for rule in rules for line in _limit(rule)] or ["    limits     none"]
+    lines.append(f"    output     {_output(policy, rules, model)}")
+    catalogue, now = Catalogue(policy.prices), time.time()
+    for target in policy.models.targets_for(model) or ():
+        rates = catalogue.rates(policy.providers[target.provider], target.model, "", now)
+        lines.append(f"    price      {target.provider} as {target.model}: {_price(policy, rates)}")
+    return lines
+
+
+def _limit(rule: LimitRule) -> list[str]:
+    apart = f" for each {' and '.join(rule.each)}" if rule.each else ""
+    where = ", ".join(f"{key} is {wanted}" for key, wanted in rule.match.items())
+    held = f"{apart}{f', where {where}' if where else ''}: {'refused beyond' if rule.hard else 'only warned of'}"
+    warns = f", warns at {', '.join(map(str, rule.warn_at))} %" if rule.warn_at else ""
+    return [
+        f"    {'budget' if measure.unit == 'usd' else 'limit':<10} {rule.name}: {_amount(measure)}{held}{warns}"
+        for measure in rule.measures
+    ]
+
+
+def _amount(measure: Measure) -> str:
+    if measure.unit == "usd":
+        return f"{dollars(measure.amount)} dollars {'in total' if measure.window == 'total' else f'a {measure.window}'}"
+    return f"{measure.amount} {'calls at the same time' if measure.unit == 'calls' else f'{measure.unit} a minute'}"
+
+
+def _output(policy: PolicySet, rules: tuple[LimitRule, ...], model: str) -> str:
+    cap = output_cap(policy, model)
+    if cap is not None:
+        return f"up to {cap} tokens: written into calls that name no limit, and more is refused"
+    if any(measure.unit in {"usd", "tokens"} for rule in rules if rule.hard for measure in rule.measures):
+        return f"{policy.accounting.max_output_tokens} tokens where a call names no limit"
+    return "as many tokens as the provider allows: no hard budget or limit of tokens holds"
+
+
+def _price(policy: PolicySet, rates: Rates | None) -> str:
+    if rates is not None:
+        parts = [f"{bucket} {dollars(nano)}" for bucket, nano in rates.per_million.items()]
+        told = f"{', '.join(parts)} dollars a million tokens" if parts else "no rate for tokens"
+        request = f", {dollars(rates.per_request)} a request" if rates.per_request else ""
+        longer = f", others above {rates.tiers[0].above} tokens" if rates.tiers else ""
+        return f"{told}{request}{longer} ({rates.source})"
+    match policy.accounting.unpriced:
+        case "flat":
+            return f"not known: {dollars(policy.accounting.flat_nano)} dollars a request"
+        case "allow":
+            return "not known: calls pass, and are counted without a price"
+        case _:
+            return "not known: refused with 402 unpriced_model where a hard budget holds"
 
 
 def _screen(guards: GuardSet | None) -> list[str]:

@@ -24,6 +24,7 @@ Entry = tuple[str, str]
 GUARD_TYPES: dict[str, type[BaseModel]] = {get_args(row.model_fields["type"].annotation)[0]: row for row in ROWS}
 MAX_FILE_BYTES = 4 * 2**20
 _SECTIONS = tuple(PolicyDocument.model_fields)
+_UNDIVIDED = frozenset({"limits", "accounting"})  # sections without names in them; each stands in one file
 __all__ = ["PolicyError", "PolicyErrors", "Source", "load", "read_source", "referenced", "version_of"]
 
 
@@ -132,7 +133,7 @@ class _Merged:
         for section, entries in value.items():
             if section in _SECTIONS and entries is None:
                 continue  # a section whose entries are all commented out
-            if section == "limits" or not isinstance(entries, dict) or section not in _SECTIONS:
+            if section in _UNDIVIDED or not isinstance(entries, dict) or section not in _SECTIONS:
                 self._whole(file, section, entries)
             else:
                 for name, entry in entries.items():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
+from gateway.core.money import nano_of
 from gateway.guards.table import ROWS
+from gateway.policy.suggest import suggestion
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x20\x7f].*$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
@@ -15,9 +19,46 @@ HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,1024}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400, strict=False)]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
-
-
 Hold = Literal["window", "all", "observe"]
+Mode = Literal["hard", "soft"]
+
+
+_DOLLARS = r"^[0-9]{1,10}(\.[0-9]{1,9})?$"
+_DIMENSIONS = ("caller", "team", "model")
+
+
+def _nano(value: Any) -> int:
+    plain = isinstance(value, str) and re.fullmatch(_DOLLARS, value)
+    if plain or (isinstance(value, int | float) and not isinstance(value, bool)):
+        try:
+            return nano_of(value)
+        except ValueError:
+            pass
+    raise PydanticCustomError("dollars", "must be dollars such as 12.50, from 0, with at most nine decimals")
+
+
+def _dimension(value: str) -> str:
+    if value in _DIMENSIONS or (value.startswith("label.") and value != "label."):
+        return value
+    close = suggestion(value, _DIMENSIONS) or "; there are caller, team, model and label.NAME"
+    raise PydanticCustomError(
+        "dimension", "{message}", {"message": f'calls are not told apart by "{value[:40]}"{close}'}
+    )
+
+
+Usd = Annotated[
+    int,
+    BeforeValidator(_nano),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DOLLARS}]}),
+]
+"""Written as dollars, a number or text; nano-dollars once it is read."""
+Dimension = Annotated[
+    str,
+    AfterValidator(_dimension),
+    WithJsonSchema({"type": "string", "pattern": r"^(caller|team|model|label\..+)$"}),
+]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Percent = Annotated[int, Field(ge=1, le=100)]
 
 
 class _Strict(BaseModel):
@@ -62,6 +103,10 @@ class ProviderRow(_Strict):
     project: str | None = Field(None, description="OpenAI-Project; text or a reference.")
     headers: dict[HeaderName, HeaderValue] = Field({}, description="Added to every request; text or references.")
     stream_usage: bool = Field(True, description="Ask for token counts in streams.")
+    catalogue: Name | None = Field(None, description="Its id in the price catalogue; none: found by base_url.")
+    output_cap_field: Literal["max_completion_tokens", "max_tokens"] = Field(
+        "max_completion_tokens", description="The field that the gateway bounds the output of a chat with."
+    )
     timeouts: TimeoutsRow = TimeoutsRow()  # type: ignore[call-arg]  # every field has a default
     pool: PoolRow = PoolRow()  # type: ignore[call-arg]
     tls: TlsRow = TlsRow()  # type: ignore[call-arg]
@@ -79,6 +124,9 @@ class ModelRow(_Strict):
 
     targets: list[TargetRow] = Field(min_length=1, description="In order of preference; the first is used.")
     guards: Name | None = Field(None, description="Guard set for this model, unless the caller names one.")
+    max_output_tokens: Count | None = Field(
+        None, description="Written into calls that name none; calls that ask for more are refused."
+    )
 
 
 class CallerRow(_Strict):
@@ -131,6 +179,7 @@ class PassthroughRow(_Strict):
     )
     methods: list[Method] = Field(min_length=1)
     provider: Name
+    charge_usd: Usd | None = Field(None, description="What each call costs; none: it has no price (see unpriced).")
 
 
 class GuardSetRow(_Strict):
@@ -173,6 +222,99 @@ class LimitsRow(_Strict):
     )
 
 
+class LimitRow(_Strict):
+    match: dict[Dimension, Name] = Field(
+        {},
+        description="Calls it holds for: caller, team, model or label.NAME and its name or pattern; none: every call.",
+    )
+    each: list[Dimension] = Field(
+        [], description="Counted apart for each caller, team, model or label.NAME; none: all these calls together."
+    )
+    mode: Mode = Field("hard", description="hard: calls are refused. soft: calls pass, and headers and metrics warn.")
+    warn_at: list[Percent] = Field([], description="Warns from these percentages on; a soft one always at 100.")
+
+
+class BudgetRow(LimitRow):
+    """Money in a calendar window (UTC). Calls reserve the most that they can cost, and pay what they did cost."""
+
+    usd: Usd = Field(description="Dollars; a number or text, exact to nine decimals.")
+    window: Literal["hour", "day", "month", "total"] = Field(description="When it begins anew; total: never.")
+
+
+class RateLimitRow(LimitRow):
+    """Calls and tokens a minute, and calls at the same time; at least one of them. A minute's amount refills evenly."""
+
+    requests_per_minute: Count | None = Field(None, description="Calls that may begin in a minute.")
+    tokens_per_minute: Count | None = Field(None, description="Input and output together; reserved, then settled.")
+    concurrency: Count | None = Field(None, description="Calls that run at the same time.")
+
+
+class RatesRow(_Strict):
+    input: Usd | None = Field(None, description="Dollars a million tokens, as all rates; none: not known. 0 is free.")
+    cached_input: Usd | None = Field(None, description="Read from the provider's cache.")
+    cache_write: Usd | None = Field(None, description="Written to the provider's cache.")
+    audio_input: Usd | None = Field(None, description="Sound that is sent.")
+    image_input: Usd | None = Field(None, description="Images that are sent.")
+    output: Usd | None = Field(None, description="What the model writes.")
+    reasoning: Usd | None = Field(None, description="What it thinks.")
+    audio_output: Usd | None = Field(None, description="Sound that comes back.")
+    image_output: Usd | None = Field(None, description="Images that come back.")
+
+
+class PriceTierRow(RatesRow):
+    """Other rates for the whole of a request with a long input."""
+
+    tokens: Count = Field(description="They hold for inputs of more tokens than this.")
+
+
+class PriceRow(RatesRow):
+    """A price of your own. It goes before the catalogue's."""
+
+    provider: Name | None = Field(None, description="Name of a provider of this policy; none: any.")
+    model: Name = Field(description="The provider's name of the model, or a pattern.")
+    service_tier: Name | None = Field(
+        None, description="The tier it is the price of, such as flex; none: any that has no row of its own."
+    )
+    per_request: Usd = Field(0, description="Dollars a request, beside its tokens.")
+    above: list[PriceTierRow] = Field([], description="Rates of long inputs.")
+    context_window: Count | None = Field(None, description="The longest input that the model takes.")
+
+
+class AccountingRow(_Strict):
+    """How calls are counted and charged."""
+
+    unpriced: Literal["refuse", "flat", "allow"] = Field(
+        "refuse",
+        description="Calls whose price is not known. refuse: where a hard budget holds. flat: charged flat_usd. allow: "
+        "they pass, and their rows say that they have no price.",
+    )
+    flat_usd: Usd | None = Field(None, description="The charge of unpriced: flat.")
+    max_output_tokens: Count = Field(
+        16_384, description="Written into calls that name none, where a hard budget or limit of tokens holds."
+    )
+    unseen_input_tokens: Count = Field(
+        128_000, description="Reserved for what the gateway cannot see: stored context, files, hosted tools."
+    )
+    disconnect: Literal["close", "drain"] = Field(
+        "close",
+        description="When the caller leaves. close: the provider is left too, and what is known is settled. "
+        "drain: its answer is read on, within drain_s and drain_bytes.",
+    )
+    drain_s: Seconds = Field(10.0, description="Longest time to read on.")
+    drain_bytes: int = Field(2**20, ge=1024, le=2**30, description="Most bytes to read on.")
+    exhausted: Literal["grow", "cut"] = Field(
+        "grow",
+        description="A stream that used up its reservation. grow: it reserves more, and is cut when there is no more. "
+        "cut: it ends with an error event.",
+    )
+    when_store_is_down: Literal["refuse", "local"] = Field(
+        "refuse",
+        description="Calls under a hard limit while the shared store cannot be asked. local: each process goes on "
+        "within local_share of every amount.",
+    )
+    local_share: float = Field(0.05, gt=0, le=1, strict=False, description="Share of an amount a process may use.")
+
+
 class PolicyDocument(_Strict):
     """All policy files together."""
 
@@ -184,6 +326,10 @@ class PolicyDocument(_Strict):
     guards: dict[Name, AnyGuardRow] = {}
     guard_sets: dict[Name, GuardSetRow] = {}
     limits: LimitsRow = LimitsRow()  # type: ignore[call-arg]
+    budgets: dict[Name, BudgetRow] = {}
+    rate_limits: dict[Name, RateLimitRow] = {}
+    prices: dict[Name, PriceRow] = {}
+    accounting: AccountingRow = AccountingRow()  # type: ignore[call-arg]
 
 
 def json_schema() -> dict[str, Any]:

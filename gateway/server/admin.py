@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
+from urllib.parse import unquote
 
 import orjson
 
@@ -18,6 +21,19 @@ from gateway.sinks.metrics import Snapshot, merged
 
 Answer = tuple[int, bytes, bytes]  # status, content type, body
 JSON = b"application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`name` is the last part of the path where the route leaves it open; `query` is raw, without the "?"."""
+
+    name: str
+    query: str
+
+
+Handler = Callable[[Asked], Awaitable[Answer]]
+Routes = Mapping[tuple[str, str], tuple[bool, Handler]]
+"""(method, path) -> (is it public?, handler). A path that ends in "/*" leaves its last part open."""
 
 
 class Fleet(Protocol):
@@ -35,17 +51,18 @@ class Fleet(Protocol):
 
 
 class Admin:
-    """`routes` is the whole surface: (method, path) -> (is it public?, handler)."""
+    """`routes` is the whole surface; `more` are those that need more than the fleet."""
 
-    def __init__(self, fleet: Fleet, token: Secret) -> None:
+    def __init__(self, fleet: Fleet, token: Secret, more: Routes = MappingProxyType({})) -> None:
         self._fleet = fleet
         self._token_digest = hashlib.sha256(token.reveal().encode()).digest()
-        self.routes: dict[tuple[str, str], tuple[bool, Callable[[], Awaitable[Answer]]]] = {
+        self.routes: Routes = {
             ("GET", "/healthz"): (True, self._healthz),
             ("GET", "/readyz"): (True, self._readyz),
             ("GET", "/metrics"): (False, self._metrics),
             ("GET", "/policy"): (False, self._policy),
             ("POST", "/reload"): (False, self._reload),
+            **more,
         }
 
     async def handle(self, exchange: Exchange) -> None:
@@ -62,12 +79,15 @@ class Admin:
         await exchange.answer(status, headers, body)
 
     async def _dispatch(self, exchange: Exchange) -> Answer:
-        route = self.routes.get((exchange.method, exchange.target))
+        path, _, query = exchange.target.partition("?")
+        parent, _, name = path.rpartition("/")
+        exact = self.routes.get((exchange.method, path))
+        route = exact or (self.routes.get((exchange.method, f"{parent}/*")) if name else None)
         if route is None or not route[0]:
             self._authorise(exchange.headers)
         if route is None:
             raise Refusal("unknown_path", "The admin listener does not serve this path.")
-        return await route[1]()
+        return await route[1](Asked(unquote(name), query))
 
     def _authorise(self, headers: Headers) -> None:
         shown = [value for name, value in headers if name == b"authorization"]
@@ -76,21 +96,21 @@ class Admin:
         if len(shown) != 1 or not shown[0].startswith(b"Bearer ") or not right:
             raise Refusal("invalid_api_key", "Send the admin token as 'Authorization: Bearer <token>'.")
 
-    async def _healthz(self) -> Answer:
+    async def _healthz(self, _: Asked) -> Answer:
         alive = self._fleet.alive()
         return (200 if alive else 503), b"text/plain", b"ok\n" if alive else b"failing\n"
 
-    async def _readyz(self) -> Answer:
+    async def _readyz(self, _: Asked) -> Answer:
         ready = self._fleet.ready()
         return (200 if ready else 503), b"text/plain", b"ready\n" if ready else b"not ready\n"
 
-    async def _metrics(self) -> Answer:
+    async def _metrics(self, _: Asked) -> Answer:
         text = merged(await self._fleet.snapshots()).render()
         return 200, b"text/plain; version=0.0.4; charset=utf-8", text.encode()
 
-    async def _policy(self) -> Answer:
+    async def _policy(self, _: Asked) -> Answer:
         return 200, JSON, orjson.dumps(await self._fleet.policy())
 
-    async def _reload(self) -> Answer:
+    async def _reload(self, _: Asked) -> Answer:
         loaded = await self._fleet.reload()
         return (200 if loaded else 422), JSON, orjson.dumps({"loaded": loaded, **await self._fleet.policy()})

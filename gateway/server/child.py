@@ -17,7 +17,8 @@ import uvloop
 
 from gateway.assembly import Gateway
 from gateway.core.clock import SystemClock
-from gateway.policy.load import PolicyErrors
+from gateway.core.ports import LedgerUnusable
+from gateway.policy.load import PolicyError, PolicyErrors
 from gateway.server.control import Channel, snapshot_to_json, source_from_json
 from gateway.server.errors import render
 from gateway.server.process import mask_key
@@ -25,6 +26,7 @@ from gateway.server.worker import Worker, drain, settle_memory
 from gateway.settings import Settings, read_settings
 from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
+from gateway.stores.redis import StoreUnusable
 
 Stop = tuple[float, float]  # how long to go on accepting, how long to let calls end
 
@@ -32,7 +34,7 @@ Stop = tuple[float, float]  # how long to go on accepting, how long to let calls
 async def _run(settings: Settings, lines: Lines, listen: socket.socket, control: socket.socket) -> None:
     log = make_log(settings.log_format, settings.log_level, lines=lines).bind(worker=os.getpid())
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
-    gateway = Gateway(settings.policies, os.environ, log, SystemClock(), Metrics(), render, mask_key(settings))
+    gateway = Gateway(settings, os.environ, log, SystemClock(), Metrics(), render, mask_key(settings), alone=False)
     worker = Worker(gateway, settings, log)
     stops: asyncio.Queue[Stop] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -69,12 +71,14 @@ async def _obey(
 async def _answer(message: dict[str, Any], gateway: Gateway, worker: Worker, listen: socket.socket) -> dict[str, Any]:
     if message["do"] == "snapshot":
         return {"snapshot": snapshot_to_json(worker.snapshot())}
+    if message["do"] == "budgets":
+        return {"budgets": await worker.budgets()}
     source = source_from_json(message["files"])
     if message["do"] == "reload":
         return {"ok": await worker.reload(source), "error": gateway.last_error}
     try:
         await worker.start(source, listen)
-    except PolicyErrors as problems:
+    except (PolicyError, PolicyErrors, LedgerUnusable, StoreUnusable) as problems:
         return {"ok": False, "error": str(problems)}
     settle_memory()
     return {"ok": True, "error": ""}

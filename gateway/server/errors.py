@@ -6,20 +6,14 @@ import orjson
 
 from gateway.core.errors import Refusal
 from gateway.core.model import Headers
+from gateway.wire.dialect import error_object
+
+# Money that running calls hold may come back in seconds; that a budget is spent does not change so soon.
+_SOON = frozenset({"budget_reserved", "idempotency_in_progress"})
 
 
 def refusal_body(refusal: Refusal, call_id: str) -> bytes:
-    return orjson.dumps(
-        {
-            "error": {
-                "message": refusal.message,
-                "type": refusal.type,
-                "param": refusal.param,
-                "code": refusal.code,
-                "request_id": call_id,
-            }
-        }
-    )
+    return orjson.dumps({"error": error_object(refusal, call_id)})
 
 
 def render(refusal: Refusal, call_id: str) -> tuple[Headers, bytes]:
@@ -31,6 +25,8 @@ def refusal_headers(refusal: Refusal) -> Headers:
     headers: Headers = [(b"content-type", b"application/json")]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, refusal.retry_after_s)).encode()))
+    if refusal.code in _SOON:
+        headers.append((b"x-should-retry", b"true"))  # OpenAI's SDKs follow it whatever the status
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

@@ -19,8 +19,10 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.assembly import Gateway
 from gateway.core.clock import SystemClock
+from gateway.core.ports import LedgerUnusable
 from gateway.core.secret import Secret
 from gateway.policy.load import PolicyError, PolicyErrors, read_source
+from gateway.server import accounts
 from gateway.server.admin import Admin
 from gateway.server.connection import Listener
 from gateway.server.errors import render
@@ -29,6 +31,7 @@ from gateway.server.worker import Worker, connection_limits, drain, settle_memor
 from gateway.settings import Settings
 from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
+from gateway.stores.redis import StoreUnusable
 
 Announce = Callable[[str], None] | None
 
@@ -67,7 +70,8 @@ async def _serve(
 ) -> int:
     fleet = await _started(settings, environ, sock, log)
     fleet.watch()
-    admin_server = await _serve_admin(Admin(fleet, token), settings, admin_sock)
+    admin = Admin(fleet, token, accounts.routes(fleet.ledger, fleet.budgets))
+    admin_server = await _serve_admin(admin, settings, admin_sock)
     _tell_ready(settings, sock, admin_sock, log, announce)
     stop = _Signals(fleet)
     hurried = await stop.wait()
@@ -85,14 +89,14 @@ async def _started(
         source = read_source(settings.policies)
         key = mask_key(settings)  # made here, so that workers find it
         if settings.workers == 1:
-            gateway = Gateway(settings.policies, environ, log, SystemClock(), Metrics(), render, key)
+            gateway = Gateway(settings, environ, log, SystemClock(), Metrics(), render, key)
             worker = Worker(gateway, settings, log)
             await worker.start(source, sock)
             settle_memory()
             return worker
         fleet = Supervisor(settings, environ, sock, log)
         await fleet.start(source)
-    except (PolicyError, PolicyErrors, WorkerFailed) as problems:
+    except (PolicyError, PolicyErrors, WorkerFailed, LedgerUnusable, StoreUnusable) as problems:
         raise StartError(str(problems)) from None
     return fleet
 

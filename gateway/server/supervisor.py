@@ -6,6 +6,7 @@ The listening socket is one and shared, so a worker that dies takes no queued co
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 import time
@@ -14,6 +15,9 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.assembly import opened_ledger, refuse_uncounted
+from gateway.core.ports import Ledger
+from gateway.core.reports import Row
 from gateway.policy.load import PolicyError, PolicyErrors, Source, load, read_source, version_of
 from gateway.policy.watch import Watcher
 from gateway.server.control import Channel, snapshot_from_json, source_to_json
@@ -49,14 +53,18 @@ class Supervisor:
         self._reloading = asyncio.Lock()
         self._draining = False
         self._metrics = Metrics()
+        self.ledger: Ledger
 
     async def start(self, source: Source) -> None:
-        """PolicyErrors when the policy is broken, WorkerFailed when a worker does not come up."""
-        load(source, self._settings.policies, self._environ)
+        """PolicyErrors when the policy is broken, WorkerFailed when a worker does not come up, LedgerUnusable."""
+        self._check(source)
         self._adopt(source)
+        # Held for the workers, which write to it without the lock, and read for the admin listener.
+        self.ledger = await opened_ledger(self._settings, f"supervisor-{os.getpid()}", lock=True)
         self._sock.listen(1024)
-        for slot in range(self._settings.workers):
-            self._children[slot] = await self._spawn()
+        children = await asyncio.gather(*(self._spawn() for _ in range(self._settings.workers)))
+        for slot, child in enumerate(children):
+            self._children[slot] = child
             self._start_task(self._keep(slot))
             self._start_task(self._pulse(slot))
 
@@ -76,6 +84,7 @@ class Supervisor:
         except TimeoutError:
             for child in self._children.values():
                 child.kill()
+        await self.ledger.close()
         self._log.info("stopped", workers=len(self._children), delay_s=delay_s)
 
     # -- Fleet
@@ -98,13 +107,25 @@ class Supervisor:
             "last_error": self._last_error or None,
         }
 
+    async def budgets(self) -> list[Row]:
+        """As any one worker sees them: they share the store."""
+        for child in self._children.values():
+            answer = await self._ask(child, {"do": "budgets"})
+            if answer is not None:
+                rows: list[Row] = answer["budgets"]
+                return rows
+        return []
+
+    def _check(self, source: Source) -> None:
+        refuse_uncounted(load(source, self._settings.policies, self._environ), self._settings)
+
     async def reload(self, source: Source | None = None) -> bool:
         """Checked here first, then the same bytes go to every worker."""
         async with self._reloading:
             try:
                 if source is None:
                     source = await asyncio.to_thread(read_source, self._settings.policies)
-                await asyncio.to_thread(load, source, self._settings.policies, self._environ)
+                await asyncio.to_thread(self._check, source)
             except (PolicyError, PolicyErrors, OSError) as error:
                 self._refused(str(error))
                 return False

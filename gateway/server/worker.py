@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from gateway.assembly import Gateway
+from gateway.core.ports import Ledger
+from gateway.core.reports import Row
 from gateway.policy.load import Source
 from gateway.server.connection import ConnectionLimits, Listener
 from gateway.settings import Settings
@@ -78,8 +80,8 @@ class Worker:
         await self._gateway.engine.handle(exchange)  # type: ignore[arg-type]  # an Exchange is a Client
 
     async def start(self, source: Source, sock: socket.socket) -> None:
-        """PolicyErrors when the policy is broken; nothing is accepted then."""
-        self._gateway.start(source)
+        """Nothing is accepted when it raises: see `Gateway.start`."""
+        await self._gateway.start(source)
         self._server = await asyncio.get_running_loop().create_server(self._listener, sock=sock, backlog=1024)
         self._gateway.tasks.start(self._probe_loop(), "loop probe")
 
@@ -132,6 +134,13 @@ class Worker:
             "loaded_at": runtime.loaded_at,
             "last_error": self._gateway.last_error or None,
         }
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._gateway.accounts.ledger
+
+    async def budgets(self) -> list[Row]:
+        return await self._gateway.budgets()
 
     async def reload(self, source: Source | None = None) -> bool:
         return await self._gateway.reload(source)

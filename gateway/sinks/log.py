@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TextIO
 
@@ -19,7 +19,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from gateway.core.model import Record
+from gateway.core.model import Attempt, Record
+from gateway.core.money import dollars
 from gateway.core.rules import Verdict
 
 MAX_TEXT = 256
@@ -161,9 +162,25 @@ def call_fields(record: Record) -> dict[str, Any]:
         fields["error"] = record.error
     if record.detail:
         fields["detail"] = record.detail[:MAX_TEXT]
-    if record.reported.input_tokens is not None or record.reported.output_tokens is not None:
-        fields["input_tokens"] = record.reported.input_tokens
-        fields["output_tokens"] = record.reported.output_tokens
+    if record.attempts:
+        fields |= _spent(record.attempts)
+    return fields
+
+
+def _spent(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """Sums over the attempts; the cost is left out where one of them has no known price."""
+    fields: dict[str, Any] = {
+        "input_tokens": sum(attempt.usage.input_tokens for attempt in attempts),
+        "output_tokens": sum(attempt.usage.output_tokens for attempt in attempts),
+    }
+    costs = [attempt.cost_nano for attempt in attempts if attempt.cost_nano is not None]
+    if len(costs) == len(attempts):
+        fields["usd"] = dollars(sum(costs))
+    if len(attempts) > 1:
+        fields["attempts"] = len(attempts)
+    flags = sorted({flag for attempt in attempts for flag in attempt.flags})
+    if flags:
+        fields["flags"] = flags
     return fields
 
 

@@ -11,8 +11,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.core.model import Record
+from gateway.core.model import Attempt, Record
+from gateway.core.money import NANO
 from gateway.core.rules import Verdict
+from gateway.core.usage import BUCKETS
 
 Labels = tuple[str, ...]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -106,7 +108,15 @@ class Metrics:
         )
         self.findings = Counter("gateway_guard_findings_total", "Findings of guards, by kind.", (*guard, "kind"))
         self.guard_time = Histogram("gateway_guard_seconds", "Time of a guard over one direction of a call.", guard)
-        self.tokens = Counter("gateway_tokens_total", "Tokens reported by providers.", ("provider", "kind"))
+        self.tokens = Counter("gateway_tokens_total", "Tokens by bucket; no token is in two.", ("provider", "bucket"))
+        self.cost = Counter("gateway_cost_usd_total", "Dollars, of attempts whose price is known.", ("provider",))
+        self.attempts = Counter("gateway_attempts_total", "Requests to providers, by end.", ("provider", "state"))
+        self.flags = Counter(
+            "gateway_usage_flags_total", "Attempts whose usage or cost is not as it should be.", ("provider", "flag")
+        )
+        self.warnings = Counter(
+            "gateway_limit_warnings_total", "Calls above a threshold of a limit.", ("limit", "percent")
+        )
         self.open_calls = Counter("gateway_open_calls", "Calls running now.", (), kind="gauge")
         self.connections = Counter("gateway_connections", "Caller connections open now.", (), kind="gauge")
         self.reloads = Counter("gateway_policy_reloads_total", "Attempts to load the policy files.", ("result",))
@@ -129,10 +139,20 @@ class Metrics:
         for verdict in record.verdicts:
             if verdict.is_told:
                 self._verdict(verdict)
-        if record.reported.input_tokens is not None:
-            self.tokens.add((where[1], "input"), record.reported.input_tokens)
-        if record.reported.output_tokens is not None:
-            self.tokens.add((where[1], "output"), record.reported.output_tokens)
+        for attempt in record.attempts:
+            self._attempt(attempt)
+        for name, percent in record.warnings:
+            self.warnings.add((name, str(percent)))
+
+    def _attempt(self, attempt: Attempt) -> None:
+        self.attempts.add((attempt.provider, attempt.state))
+        for bucket, count in zip(BUCKETS, attempt.usage.counts(), strict=True):
+            if count:
+                self.tokens.add((attempt.provider, bucket), count)
+        if attempt.cost_nano:
+            self.cost.add((attempt.provider,), attempt.cost_nano / NANO)
+        for flag in attempt.flags:
+            self.flags.add((attempt.provider, flag))
 
     def _verdict(self, verdict: Verdict) -> None:
         where = (verdict.guard, verdict.direction)

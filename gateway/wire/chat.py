@@ -7,6 +7,7 @@ from typing import Any
 from gateway.core.usage import Reported
 from gateway.wire import choices, fields
 from gateway.wire.dialect import StreamState, lacks_stream_usage, with_stream_usage
+from gateway.wire.usage import usage_of
 
 _CHECKS: dict[str, fields.Check] = {
     "model": fields.model,
@@ -70,7 +71,7 @@ class Chat:
         return with_stream_usage(raw, document)
 
     def usage_of(self, document: Any) -> Reported:
-        return choices.usage_of(document)
+        return usage_of(document)
 
     def stream_state(self) -> StreamState:
         return choices.ChoicesState()

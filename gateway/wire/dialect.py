@@ -10,8 +10,6 @@ from gateway.core.errors import Refusal
 from gateway.core.usage import Reported
 from gateway.wire.edit import set_member
 
-MAX_TOKENS = 10**12
-
 # Fields by which callers of other gateways or SDK wrappers choose the upstream, or smuggle fields past a check.
 # Refused, not ignored: an app that sends one believes that it works.
 REFUSED_FIELDS = frozenset(
@@ -24,7 +22,7 @@ REFUSED_FIELDS = frozenset(
 class StreamState(Protocol):
     """What is known of one stream so far."""
 
-    usage: Reported
+    usage: Reported  # with the model and the tier that serve it
     ended: bool  # an end mark was seen: the answer is complete
     done: bool  # nothing may follow: the stream can be ended now
 
@@ -48,7 +46,7 @@ class Dialect(Protocol):
         """The body with the request for usage added."""
 
     def usage_of(self, document: Any) -> Reported:
-        """The token counts of a whole answer."""
+        """The token counts of a whole answer, and the model and tier that served it."""
 
     def stream_state(self) -> StreamState: ...
 
@@ -64,28 +62,16 @@ def refuse_upstream_choice(document: dict[str, Any]) -> None:
 
 
 def error_object(refusal: Refusal, call_id: str) -> dict[str, Any]:
-    return {
+    error: dict[str, Any] = {
         "message": refusal.message,
         "type": refusal.type,
         "param": refusal.param,
         "code": refusal.code,
         "request_id": call_id,
     }
-
-
-def read_usage(usage: Any, input_name: str, output_name: str) -> Reported:
-    """Counts that are not plain, bounded, non-negative integers are not counts: they are left out."""
-    if type(usage) is not dict:
-        return Reported()
-    return Reported(
-        input_tokens=_count(usage.get(input_name)),
-        output_tokens=_count(usage.get(output_name)),
-        total_tokens=_count(usage.get("total_tokens")),
-    )
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
+    if refusal.limit is not None:
+        error["limit"] = refusal.limit
+    return error
 
 
 class NoStream:

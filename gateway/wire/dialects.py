@@ -36,6 +36,7 @@ _EXACT: dict[str, Route] = {
     "/v1/embeddings": Route("embeddings", DIALECTS["embeddings"], _POST),
     "/v1/moderations": Route("moderations", DIALECTS["moderations"], _POST),
     "/v1/models": Route("models", None, _GET),
+    "/v1/usage": Route("usage", None, _GET),
 }
 _MODEL = Route("models", None, _GET)
 _RESPONSE = Route("responses.object", None, frozenset({"GET", "DELETE"}))

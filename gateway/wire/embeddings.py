@@ -6,7 +6,8 @@ from typing import Any
 
 from gateway.core.usage import Reported
 from gateway.wire import choices, fields
-from gateway.wire.dialect import NoStream, StreamState, read_usage
+from gateway.wire.dialect import NoStream, StreamState
+from gateway.wire.usage import usage_of
 
 _CHECKS: dict[str, fields.Check] = {
     "model": fields.model,
@@ -34,8 +35,7 @@ class Embeddings:
         return raw
 
     def usage_of(self, document: Any) -> Reported:
-        usage = document.get("usage") if type(document) is dict else None
-        return read_usage(usage, "prompt_tokens", "completion_tokens")
+        return usage_of(document)
 
     def stream_state(self) -> StreamState:
         return NoStream()

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.core.usage import Reported
 from gateway.wire import choices, fields
 from gateway.wire.dialect import NoStream, StreamState
+from gateway.wire.usage import usage_of
 
 _CHECKS: dict[str, fields.Check] = {"model": fields.model, "input": fields.string_or_list}
 
@@ -27,8 +28,8 @@ class Moderations:
     def with_usage(self, raw: bytes, _: dict[str, Any]) -> bytes:
         return raw
 
-    def usage_of(self, _: Any) -> Reported:
-        return Reported()
+    def usage_of(self, document: Any) -> Reported:
+        return usage_of(document)
 
     def stream_state(self) -> StreamState:
         return NoStream()

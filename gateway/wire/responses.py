@@ -9,8 +9,9 @@ import orjson
 from gateway.core.errors import Refusal
 from gateway.core.usage import Reported
 from gateway.wire import fields
-from gateway.wire.dialect import StreamState, read_usage
+from gateway.wire.dialect import StreamState
 from gateway.wire.sse import data_of, event_of, frame
+from gateway.wire.usage import usage_of
 
 _TERMINAL = frozenset(
     {b"response.completed", b"response.failed", b"response.incomplete", b"response.cancelled", b"error"}
@@ -68,11 +69,10 @@ class Responses:
         return raw
 
     def usage_of(self, document: Any) -> Reported:
-        usage = document.get("usage") if type(document) is dict else None
-        return read_usage(usage, "input_tokens", "output_tokens")
+        return usage_of(document)
 
     def stream_state(self) -> StreamState:
-        return ResponsesState(self)
+        return ResponsesState()
 
     def error_event(self, refusal: Refusal, _: str, state: StreamState | None) -> bytes:
         number = state.sequence_number + 1 if isinstance(state, ResponsesState) else 0
@@ -87,12 +87,11 @@ class Responses:
 
 
 class ResponsesState:
-    """Implements StreamState. Only the last event and the sequence number are read."""
+    """Implements StreamState. Only the first event (the model) and the last (usage, sequence number) are read."""
 
-    __slots__ = ("_dialect", "_last", "done", "ended", "usage")
+    __slots__ = ("_last", "done", "ended", "usage")
 
-    def __init__(self, dialect: Responses) -> None:
-        self._dialect = dialect
+    def __init__(self) -> None:
         self._last = b""
         self.usage = Reported()
         self.ended = False
@@ -110,10 +109,10 @@ class ResponsesState:
         if data is None:  # a comment
             return False
         self._last = frame_
-        if event_of(frame_) in _TERMINAL:
-            self.ended = True
-            response = self._parsed(frame_).get("response")
-            self.usage = self._dialect.usage_of(response)
+        event = event_of(frame_)
+        if event in _TERMINAL or event == b"response.created":
+            self.ended = self.ended or event in _TERMINAL
+            self.usage.merge(usage_of(self._parsed(frame_).get("response")))
         elif data == b"[DONE]":
             self.ended = self.done = True
         return False

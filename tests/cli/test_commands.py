@@ -14,7 +14,9 @@ import yaml
 
 from gateway.__main__ import main
 
-COMMANDS = ("serve", "check", "explain", "scan", "schema", "init", "keys", "healthcheck")
+COMMANDS = (
+    "serve", "check", "explain", "scan", "usage", "budgets", "reconcile", "ledger", "schema", "init", "keys", "healthcheck",
+)  # fmt: skip
 DIGEST = hashlib.sha256(b"gw-key").hexdigest()
 PROVIDERS = """\
 providers:

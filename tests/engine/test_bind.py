@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.errors import Refusal
-from gateway.core.model import Call, Plan, Target
+from gateway.core.model import Call, Target
 from gateway.engine.bind import bind
 from gateway.engine.runtime import Runtime
 from gateway.policy.compile import Passthrough, TargetRule
@@ -34,7 +34,8 @@ def refusal_of(call: Call, runtime: Runtime) -> Refusal:
     ],
 )
 def test_a_model_leads_to_its_targets_in_order(model: str, targets: tuple[Target, ...]) -> None:
-    assert bind(call_for(model=model), runtime_for(RULES)) == Plan("v-1", targets)
+    plan = bind(call_for(model=model), runtime_for(RULES))
+    assert (plan.policy_version, plan.targets) == ("v-1", targets)
 
 
 @pytest.mark.parametrize("model", ["GPT-4o", " gpt-4o", "exact ", "hidden", "no-such-model", "gpt", "[exact]"])
@@ -60,7 +61,7 @@ def test_a_caller_without_models_may_use_none() -> None:
 
 
 def test_the_list_of_models_needs_no_target() -> None:
-    assert bind(call_for("models", models=()), runtime_for(RULES)) == Plan("v-1", ())
+    assert bind(call_for("models", models=()), runtime_for(RULES)).targets == ()
 
 
 def test_a_listed_path_leads_to_its_provider() -> None:

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from gateway.core.clock import SystemClock
 from gateway.core.errors import CONNECT_FAILED, UpstreamFault
 from gateway.core.model import Call, Plan, Target
-from gateway.engine.forward import forward, usage_was_added
+from gateway.engine.forward import usage_was_added
 from gateway.policy.compile import Passthrough, TargetRule
-from tests.engine.fakes import FakeReply, FakeUpstream, call_for, in_pieces, record, runtime_for
+from tests.engine.fakes import FakeReply, FakeUpstream, call_for, forwarded, in_pieces, record, runtime_for
 
 RULES = {"m": (TargetRule("a", None),), "other": (TargetRule("b", None),)}
 SAME = Target("a", "m")
@@ -26,7 +25,7 @@ def json_call(body: bytes, endpoint: str = "chat", **changed: Any) -> Call:
 async def sent_body(call: Call, target: Target = SAME, stream_usage: bool = True) -> bytes:
     upstream = FakeUpstream()
     runtime = runtime_for(RULES, {"a": upstream}, stream_usage=stream_usage)
-    await forward(call, Plan("v-1", (target,)), runtime, record(), SystemClock())
+    await forwarded(call, Plan("v-1", (target,)), runtime, record())
     [request] = upstream.sent
     assert request.content_length == len(request.body)
     return request.body
@@ -87,7 +86,7 @@ async def test_a_large_body_is_edited_the_same() -> None:
 async def test_the_path_keeps_its_query_and_loses_the_version() -> None:
     upstream = FakeUpstream()
     call = call_for("passthrough", method="GET", path="/v1/files/f%2F1?after=%C3%A9&limit=1")
-    await forward(call, Plan("v-1", (Target("a", ""),)), runtime_for(RULES, {"a": upstream}), record(), SystemClock())
+    await forwarded(call, Plan("v-1", (Target("a", ""),)), runtime_for(RULES, {"a": upstream}), record())
     assert (upstream.sent[0].method, upstream.sent[0].path) == ("GET", "/files/f%2F1?after=%C3%A9&limit=1")
 
 
@@ -95,8 +94,12 @@ async def test_an_answer_that_is_read_is_asked_for_uncompressed() -> None:
     upstream = FakeUpstream()
     headers = [(b"accept-encoding", b"br"), (b"authorization", b"Bearer gw-key"), (b"user-agent", b"app")]
     call = json_call(BODY, headers=headers)
-    await forward(call, Plan("v-1", (Target("a", "m"),)), runtime_for(RULES, {"a": upstream}), record(), SystemClock())
-    assert upstream.sent[0].headers == [(b"user-agent", b"app"), (b"accept-encoding", b"identity")]
+    await forwarded(call, Plan("v-1", (Target("a", "m"),)), runtime_for(RULES, {"a": upstream}), record())
+    assert dict(upstream.sent[0].headers) == {
+        b"user-agent": b"app",
+        b"accept-encoding": b"identity",
+        b"x-client-request-id": b"call-1.1",
+    }
 
 
 async def test_an_upload_streams_through_unread_with_its_coding() -> None:
@@ -105,17 +108,21 @@ async def test_an_upload_streams_through_unread_with_its_coding() -> None:
     headers = [(b"content-encoding", b"gzip"), (b"accept-encoding", b"br")]
     call = call_for("passthrough", path="/v1/files", headers=headers, body=in_pieces(b"one", b"two"), content_length=6)
     runtime = runtime_for({}, {"a": upstream}, (row,))
-    await forward(call, Plan("v-1", (Target("a", ""),)), runtime, record(), SystemClock())
+    await forwarded(call, Plan("v-1", (Target("a", ""),)), runtime, record())
     [request] = upstream.sent
     assert request.content_length == 6
     assert [piece async for piece in request.body] == [b"one", b"two"]
-    assert sorted(request.headers) == [(b"accept-encoding", b"br"), (b"content-encoding", b"gzip")]
+    assert dict(request.headers) == {
+        b"accept-encoding": b"br",
+        b"content-encoding": b"gzip",
+        b"x-client-request-id": b"call-1.1",
+    }
 
 
 async def test_the_record_names_where_the_call_went() -> None:
     told = record()
     runtime = runtime_for(RULES, {"a": FakeUpstream()})
-    await forward(json_call(BODY), Plan("v-1", (Target("a", "real-name"),)), runtime, told, SystemClock())
+    await forwarded(json_call(BODY), Plan("v-1", (Target("a", "real-name"),)), runtime, told)
     assert (told.provider, told.upstream_model) == ("a", "real-name")
 
 
@@ -124,7 +131,7 @@ async def test_a_fault_of_the_provider_is_not_retried_elsewhere() -> None:
     told = record()
     plan = Plan("v-1", (Target("a", "m"), Target("b", "m")))
     with pytest.raises(UpstreamFault):
-        await forward(json_call(BODY), plan, runtime_for(RULES, {"a": first, "b": second}), told, SystemClock())
+        await forwarded(json_call(BODY), plan, runtime_for(RULES, {"a": first, "b": second}), told)
     assert second.sent == []
     assert told.provider == "a"
 
@@ -134,40 +141,8 @@ async def test_only_the_first_target_is_asked(status: int) -> None:
     reply, second = FakeReply(status), FakeUpstream()
     plan = Plan("v-1", (Target("a", "m"), Target("b", "m")))
     runtime = runtime_for(RULES, {"a": FakeUpstream(reply), "b": second})
-    assert await forward(json_call(BODY), plan, runtime, record(), SystemClock()) is reply
+    assert await forwarded(json_call(BODY), plan, runtime, record()) is reply
     assert not reply.closed
-    assert second.sent == []
-
-
-def stored() -> Call:
-    return call_for("responses.object", method="GET", path="/v1/responses/resp_1")
-
-
-async def test_a_stored_object_is_looked_for_until_a_provider_knows_it() -> None:
-    missing, found = FakeReply(404), FakeReply(200)
-    told = record()
-    plan = Plan("v-1", (Target("a", "m"), Target("b", "other")))
-    runtime = runtime_for(RULES, {"a": FakeUpstream(missing), "b": FakeUpstream(found)})
-    assert await forward(stored(), plan, runtime, told, SystemClock()) is found
-    assert missing.closed
-    assert not found.closed
-    assert told.provider == "b"
-
-
-async def test_a_stored_object_that_nobody_knows_is_the_last_providers_404() -> None:
-    replies = [FakeReply(404), FakeReply(404)]
-    plan = Plan("v-1", (Target("a", "m"), Target("b", "other")))
-    runtime = runtime_for(RULES, {"a": FakeUpstream(replies[0]), "b": FakeUpstream(replies[1])})
-    assert await forward(stored(), plan, runtime, record(), SystemClock()) is replies[1]
-    assert [reply.closed for reply in replies] == [True, False]
-
-
-@pytest.mark.parametrize("status", [200, 401, 500])
-async def test_the_search_for_a_stored_object_ends_at_any_other_answer(status: int) -> None:
-    second = FakeUpstream()
-    plan = Plan("v-1", (Target("a", "m"), Target("b", "other")))
-    runtime = runtime_for(RULES, {"a": FakeUpstream(FakeReply(status)), "b": second})
-    assert (await forward(stored(), plan, runtime, record(), SystemClock())).status == status
     assert second.sent == []
 
 
@@ -188,5 +163,5 @@ async def test_added_usage_is_known_to_be_the_gateways_own(
     told = record()
     runtime = runtime_for(RULES, {"a": FakeUpstream()}, stream_usage=stream_usage)
     call = json_call(body, endpoint)
-    await forward(call, Plan("v-1", (Target("a", "m"),)), runtime, told, SystemClock())
+    await forwarded(call, Plan("v-1", (Target("a", "m"),)), runtime, told)
     assert usage_was_added(call, told, runtime) is added

@@ -132,7 +132,8 @@ def test_compose_mounts_data_to_write_and_policies_to_read():
 def test_compose_names_secrets_and_never_holds_them():
     """SUP-09: a variable without a value is passed on from where compose runs."""
     env = SERVICE["environment"]
-    assert {name for name, value in env.items() if value is None} == {"GATEWAY_ADMIN_TOKEN", "OPENAI_API_KEY"}
+    named = {"GATEWAY_ADMIN_TOKEN", "GATEWAY_LEDGER", "GATEWAY_STORE", "OPENAI_API_KEY"}
+    assert {name for name, value in env.items() if value is None} == named
     given = {name: value for name, value in env.items() if value is not None}
     assert given == {"GATEWAY_ADMIN_HOST": "0.0.0.0"}
     read_settings({**image_env(), **given})

@@ -25,6 +25,8 @@ providers:
   away: {{shape: openai, base_url: "{url}", api_key: "env:OPENAI_API_KEY", timeouts: {{connect_s: 0.3, total_s: 2}}}}
 models:
   away: {{targets: [{{provider: away}}]}}
+prices:
+  away: {{model: away, input: 0, output: 0}}
 """
 # 192.0.2.0/24 is kept for documentation, and no name ends in .invalid.
 ELSEWHERE = ["https://192.0.2.1/v1", "https://nowhere.invalid/v1"]

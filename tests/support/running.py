@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.assembly import Gateway
-from gateway.core.clock import SystemClock
+from gateway.core.clock import Clock, SystemClock
 from gateway.core.secret import Secret
 from gateway.policy.load import read_source
 from gateway.server.errors import render
@@ -80,7 +80,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(policy: str, tmp_path: Path, **settings: object) -> AsyncIterator[Running]:
+async def running(
+    policy: str, tmp_path: Path, clock: Clock | None = None, **settings: object
+) -> AsyncIterator[Running]:
     policies = tmp_path / "policies"
     policies.mkdir(exist_ok=True)
     (policies / "policy.yaml").write_text(policy)
@@ -89,10 +91,10 @@ async def running(policy: str, tmp_path: Path, **settings: object) -> AsyncItera
     stream = io.TextIOWrapper(output, write_through=True)
     log = make_log("json", "debug", stream)
     gateway = Gateway(
-        policies,
+        made,
         {"FAKE_KEY": PROVIDER_KEY},
         log,
-        SystemClock(),
+        clock or SystemClock(),
         Metrics(),
         render,
         Secret("mask-canary-key-0123456789"),

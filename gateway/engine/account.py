@@ -1,0 +1,294 @@
+"""Phases 3 and 8 of one call: what it reserves before it is sent, and what it comes to.
+
+Every attempt has its own lease in the store and its own two rows in the ledger. One is open at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gateway.core.accounts import Ask, Granted, Intent, Outcome, Unit, Unseeded
+from gateway.core.errors import Refusal
+from gateway.core.model import Attempt, Call, Plan, Record
+from gateway.core.ports import LedgerDown, Store, StoreDown
+from gateway.engine import limits
+from gateway.engine.accounts import LEASE_S, Accounts, Settlement
+from gateway.engine.bill import bill, is_counted, rates_text, verdict_text
+from gateway.engine.meter import OutputMeter
+from gateway.engine.need import Need, asks_of, fits_at_best, is_capped, need_of
+from gateway.engine.runtime import Runtime
+from gateway.policy.limits import warned
+from gateway.tokens.estimate import estimate_input
+
+_MAX_ASKS = 5
+_FLUSH_S = 1.0
+
+
+class Account:
+    """`need` is what the open attempt reserved; `meter` counts what it writes."""
+
+    def __init__(self, accounts: Accounts, call: Call, plan: Plan, record: Record, runtime: Runtime) -> None:
+        self._accounts = accounts
+        self._call = call
+        self._plan = plan
+        self._record = record
+        self._runtime = runtime
+        self._asks: Sequence[Ask] = ()
+        self._intent: asyncio.Future[None] | None = None
+        self.need = Need(0, 0, 0)
+        self.attempt: Attempt | None = None
+        self.meter: OutputMeter | None = None
+        self._written = ""
+        self._is_billed = False
+
+    @property
+    def _target(self) -> str:
+        return self._plan.targets[0].model
+
+    # -- phase 3
+
+    async def open(self) -> None:
+        """Reserves for the next attempt and begins to write down that it will be sent. Refusal 402, 429, 503."""
+        now = self._accounts.clock.wall()
+        self.need = need_of(self._call, self._plan, self._runtime, now)
+        attempt = self._begun(now)
+        asks = asks_of(self._plan.limits, self.need, now, first=attempt.number == 1)
+        if asks:
+            await self._reserve(attempt, asks, now)
+        self.attempt = attempt
+        self.meter, self._written, self._is_billed = None, "", False
+        self._record.attempts.append(attempt)
+        self._intent = self._accounts.ledger.intend(self._intent_row(attempt))
+
+    @property
+    def name(self) -> bytes:
+        """Of the open attempt, as the provider is told it."""
+        return self.attempt.id.encode() if self.attempt is not None else b""
+
+    async def durable(self) -> Attempt:
+        """The open attempt, once its intent is on disk; to be awaited before the first byte is sent."""
+        attempt = self.attempt
+        assert self._intent is not None and attempt is not None
+        try:
+            await self._intent
+        except LedgerDown:
+            self._forget()
+            raise Refusal(
+                "ledger_unavailable", "Usage cannot be written down now, so nothing is sent.", retry_after_s=5
+            ) from None
+        attempt.sent = True
+        return attempt
+
+    async def _reserve(self, attempt: Attempt, asks: list[Ask], now: float) -> None:
+        flushed = False
+        accounts = self._accounts
+        alone = self._runtime.policy.accounting.when_store_is_down == "local"
+        store = accounts.store if alone else accounts.shared
+        for _ in range(_MAX_ASKS):
+            try:
+                answer = await store.reserve(attempt.id, asks, LEASE_S)
+                if isinstance(answer, Unseeded):
+                    await self._seed([asks[index] for index in answer.asks], store)
+                    continue
+            except StoreDown:
+                self._without_store()
+                return
+            if isinstance(answer, Granted):
+                self._asks = asks
+                self._accounts.leases.add(attempt.id)
+                self._told(asks, answer)
+                return
+            if not self.need.counted and fits_at_best(asks, answer):
+                asks = await self._counted(now, first=attempt.number == 1)
+            elif not flushed and await self._accounts.flushed(_FLUSH_S):
+                flushed = True  # what this process has finished but not yet given back was in the way
+            else:
+                self._record.balances = ((asks[answer.ask].limit, answer.balance),)
+                raise limits.refusal(asks, answer, now)
+        raise Refusal("limits_unavailable", "The budgets of this call cannot be counted now.", retry_after_s=1)
+
+    def _told(self, asks: Sequence[Ask], granted: Granted) -> None:
+        """A further attempt has no ask of its own for what is counted once a call."""
+        held = [ask.limit for ask in asks]
+        told = tuple(zip(held, granted.balances, strict=True))
+        if self._record.balances:
+            told = (*(pair for pair in self._record.balances if pair[0] not in held), *told)
+        self._record.balances = told
+        self._record.warnings = tuple(
+            (limit.name, max(passed)) for limit, balance in told if limit.warn_at and (passed := warned(limit, balance))
+        )
+
+    async def _seed(self, asks: list[Ask], store: Store) -> None:
+        try:
+            await self._accounts.seed(asks, store)
+        except LedgerDown:
+            raise Refusal(
+                "ledger_unavailable", "Usage cannot be read now, so nothing is sent.", retry_after_s=5
+            ) from None
+
+    async def _counted(self, now: float, *, first: bool) -> list[Ask]:
+        """The asks with the input counted in tokens instead of bounded by bytes."""
+        tokens = await self._input_tokens()
+        self.need = need_of(self._call, self._plan, self._runtime, now, tokens)
+        return asks_of(self._plan.limits, self.need, now, first=first)
+
+    async def _input_tokens(self) -> int:
+        call = self._call
+        if call.document is None:
+            return 0
+        return await estimate_input(call.document, call.endpoint, self._target, self._accounts.tokenizer)
+
+    def _without_store(self) -> None:
+        if any(limit.hard for limit in self._plan.limits):
+            raise Refusal(
+                "limits_unavailable", "The budgets of this call cannot be counted now.", retry_after_s=1
+            ) from None
+
+    def _begun(self, now: float) -> Attempt:
+        number = len(self._record.attempts) + 1
+        target = self._plan.targets[0]
+        return Attempt(
+            id=f"{self._record.call_id}.{number}",
+            number=number,
+            provider=target.provider,
+            target=target.model,
+            started_at=now,
+            started=self._accounts.clock.monotonic(),
+        )
+
+    def _intent_row(self, attempt: Attempt) -> Intent:
+        call = self._call
+        return Intent(
+            attempt=attempt.id,
+            call=self._record.call_id,
+            number=attempt.number,
+            at=attempt.started_at,
+            node=self._accounts.node,
+            caller=call.caller.name,
+            team=call.caller.team,
+            labels=call.caller.labels,
+            endpoint=call.endpoint,
+            model=call.model,
+            provider=attempt.provider,
+            target=attempt.target,
+            policy=self._plan.policy_version,
+            reserved_nano=self.need.nano or 0,
+            reserved_tokens=self.need.tokens,
+        )
+
+    def _forget(self) -> None:
+        """The open attempt was never written down, so it has no terminal row either."""
+        attempt, self.attempt = self.attempt, None
+        if attempt is not None and self._asks:
+            self._accounts.settle(Settlement(attempt.id, self._asks, {"requests": 1}))
+            self._asks = ()
+
+    # -- while it runs
+
+    def is_used_up(self) -> bool:
+        """Whether the answer has more than was reserved for it. Frames are about as many as tokens and cost nothing to
+        count, so tokens are counted only where there may be too many."""
+        most, meter = self.need.output_tokens, self.meter
+        return meter is not None and 0 < most < meter.frames and most < meter.output_tokens()
+
+    async def grow(self) -> bool:
+        """Reserves as much again for the answer. False: there is no room, or policy does not want it. Where no limit is
+        hard, nothing stands in the way."""
+        nano, tokens = self.need.nano, self.need.output_tokens
+        if is_capped([ask.limit for ask in self._asks]) and self._runtime.policy.accounting.exhausted != "grow":
+            return False
+        if self._asks and not await self._grown({"usd": nano or 0, "tokens": tokens}):
+            return False
+        self.need = replace(self.need, output_tokens=tokens * 2, nano=nano * 2 if nano is not None else None)
+        return True
+
+    async def _grown(self, extra: Mapping[Unit, int]) -> bool:
+        assert self.attempt is not None
+        try:
+            return await self._accounts.store.grow(self.attempt.id, extra)
+        except StoreDown:
+            return False
+
+    # -- phase 8
+
+    def priced(self) -> None:
+        """The open attempt's usage and cost as they are known now, for the answer's head."""
+        if self.attempt is not None and is_counted(self.attempt, self._call):
+            bill(self.attempt, self._call, self._plan, self.need, self._runtime)
+            self._is_billed = self.attempt.complete
+
+    async def again(self) -> None:
+        """The open attempt is over, and another is to be sent."""
+        if not self.close():
+            await self.close_counted()
+        await self.open()
+
+    def close(self) -> bool:
+        """The open attempt gets its terminal row; what it reserved is given back once that is durable. False, and
+        nothing was done, when it must be counted first."""
+        attempt = self.attempt
+        if attempt is None:
+            return True
+        if not is_counted(attempt, self._call):
+            return False
+        self._conclude(attempt, None)
+        return True
+
+    async def close_counted(self) -> None:
+        """The same, for an answer of which the provider did not say what it counted."""
+        attempt = self.attempt
+        if attempt is None:
+            return
+        if self._call.document is not None and self._call.document.get("background") is True:
+            self._conclude(attempt, (self.need.input_tokens, self.need.output_tokens))
+            return
+        self._conclude(attempt, (await self._input_tokens(), await self._output_tokens()))
+
+    def begin_stream(self, shape: str) -> None:
+        self.meter = OutputMeter(shape, self._accounts.tokenizer, self._target)
+
+    def wrote(self, text: str) -> None:
+        """All that a whole answer says, where its provider did not count it."""
+        self._written = text
+
+    async def _output_tokens(self) -> int:
+        metered = self.meter.output_tokens() if self.meter is not None else 0
+        return metered + (await self._accounts.tokenizer.count_all([self._written], self._target)).tokens
+
+    def _conclude(self, attempt: Attempt, estimate: tuple[int, int] | None) -> None:
+        self.attempt = None
+        if not self._is_billed:
+            bill(attempt, self._call, self._plan, self.need, self._runtime, estimate)
+        clock = self._accounts.clock
+        attempt.duration_s = clock.monotonic() - attempt.started
+        durable = self._accounts.ledger.conclude(self._outcome(attempt, clock.wall()))
+        if self._asks:
+            self._accounts.settle(self._settlement(attempt), after=durable)
+            self._asks = ()
+
+    def _settlement(self, attempt: Attempt) -> Settlement:
+        actual: dict[Unit, int] = {
+            "usd": attempt.cost_nano or 0,
+            "tokens": attempt.usage.total_tokens,
+            "requests": 1,
+            "calls": 0,
+        }
+        return Settlement(attempt.id, self._asks, actual)
+
+    def _outcome(self, attempt: Attempt, now: float) -> Outcome:
+        return Outcome(
+            attempt=attempt.id,
+            at=now,
+            state=attempt.state,
+            cost_nano=attempt.cost_nano,
+            usage=attempt.usage,
+            served=attempt.reported.model,
+            tier=attempt.reported.service_tier,
+            rates=rates_text(attempt),
+            flags=attempt.flags,
+            status=attempt.status,
+            duration_s=attempt.duration_s,
+            verdicts=verdict_text(self._record.verdicts),
+        )

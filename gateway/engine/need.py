@@ -1,0 +1,130 @@
+"""The most that an attempt can use, before it is sent. Pure.
+
+Input is bounded by bytes first, which costs nothing; only where that does not fit a limit are tokens counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.core.accounts import Ask, Denied, Limit
+from gateway.core.errors import Refusal
+from gateway.core.model import Call, Plan
+from gateway.core.rates import Rates, worst_case
+from gateway.core.windows import bound
+from gateway.engine.admit import PASSTHROUGH
+from gateway.engine.runtime import Runtime
+from gateway.policy.compile import Accounting
+from gateway.tokens.bound import choices_of, input_bound, output_limit
+from gateway.tokens.images import most_per_image
+
+FREE = frozenset({"responses.object", "moderations"})
+WITHOUT_OUTPUT = frozenset({"embeddings", "moderations", "responses.object", PASSTHROUGH})
+BY_TOKENS = frozenset({"usd", "tokens"})
+
+
+@dataclass(slots=True)  # not frozen: see core/accounts.py
+class Need:
+    """`nano` None: the price is not known, and policy lets the call pass. `cap`: the output limit that the gateway
+    writes into the body, for each choice; 0: none. `input_bound` is what the bytes allow at most."""
+
+    input_tokens: int
+    output_tokens: int
+    nano: int | None
+    cap: int = 0
+    input_bound: int = 0
+    counted: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+def need_of(call: Call, plan: Plan, runtime: Runtime, at: float, input_tokens: int | None = None) -> Need:
+    """`input_tokens`: counted; None: bounded by bytes. Refusal `max_tokens_too_large`, `unpriced_model`."""
+    accounting = runtime.policy.accounting
+    output, cap = _output(call, plan)
+    if call.endpoint in FREE:
+        return Need(0, 0, 0)
+    bound_ = _input(call, plan, accounting)
+    tokens = bound_ if input_tokens is None else min(input_tokens, bound_)
+    nano = _worst(call, plan, runtime, at, tokens, output)
+    return Need(tokens, output, nano, cap, bound_, counted=input_tokens is not None)
+
+
+def _input(call: Call, plan: Plan, accounting: Accounting) -> int:
+    size = len(call.body) if isinstance(call.body, bytes) else call.content_length or 0
+    if call.document is None:
+        return size
+    per_image = max((most_per_image(target.model) for target in plan.targets), default=0)
+    found = input_bound(size, call.document, per_image)
+    return found.tokens + (accounting.unseen_input_tokens if found.unseen else 0)
+
+
+def _output(call: Call, plan: Plan) -> tuple[int, int]:
+    """The most output tokens of all choices, and the cap to write into the body."""
+    if call.endpoint in WITHOUT_OUTPUT or call.document is None:
+        return 0, 0
+    asked = output_limit(call.document, call.endpoint)
+    choices = choices_of(call.document)
+    if asked is None:
+        return plan.output_cap * choices, plan.output_cap if is_capped(plan.limits) or plan.output_ceiling else 0
+    if plan.output_ceiling and asked > plan.output_ceiling * choices:
+        raise Refusal("max_tokens_too_large", f"This model answers with at most {plan.output_ceiling} tokens here.")
+    return asked, 0
+
+
+def is_capped(limits: Sequence[Limit]) -> bool:
+    """Whether one of them makes the reservation a bound that must hold."""
+    return any(limit.hard and limit.unit in BY_TOKENS for limit in limits)
+
+
+def _worst(call: Call, plan: Plan, runtime: Runtime, at: float, input_tokens: int, output_tokens: int) -> int | None:
+    """Over all targets and the tiers that may serve: the dearest."""
+    if call.endpoint == PASSTHROUGH:
+        return _unpriced(plan, runtime.policy.accounting) if plan.charge_nano is None else plan.charge_nano
+    found: list[int] = []
+    for rates in _rates(call, plan, runtime, at):
+        most = worst_case(rates, input_tokens, output_tokens) if rates is not None else None
+        if most is None:
+            most = _unpriced(plan, runtime.policy.accounting)
+        if most is not None:
+            found.append(most)
+    return max(found, default=None)
+
+
+def _rates(call: Call, plan: Plan, runtime: Runtime, at: float) -> list[Rates | None]:
+    asked = call.document.get("service_tier") if call.document is not None else None
+    tiers = {"", asked} if isinstance(asked, str) and asked not in {"auto", "default"} else {""}
+    providers = runtime.policy.providers
+    return [
+        runtime.prices.rates(providers[target.provider], target.model, tier, at)
+        for target in plan.targets
+        for tier in tiers
+    ]
+
+
+def _unpriced(plan: Plan, accounting: Accounting) -> int | None:
+    """What to reserve where no price is known."""
+    if accounting.unpriced == "flat":
+        return accounting.flat_nano
+    if accounting.unpriced == "refuse" and any(limit.unit == "usd" and limit.hard for limit in plan.limits):
+        raise Refusal(
+            "unpriced_model",
+            "A budget holds for this call and the gateway knows no price for the model: the operator must state one.",
+            param="model",
+        )
+    return None
+
+
+def asks_of(limits: Sequence[Limit], need: Need, at: float, *, first: bool) -> list[Ask]:
+    """What the attempt reserves. A further attempt of a call is no further request."""
+    amounts = {"usd": need.nano or 0, "tokens": need.tokens, "requests": 1, "calls": 1}
+    return [bound(limit, amounts[limit.unit], at) for limit in limits if first or limit.unit != "requests"]
+
+
+def fits_at_best(asks: Sequence[Ask], denied: Denied) -> bool:
+    """Whether counting the input could make the denied ask fit: no text has as many as 16 bytes a token."""
+    ask = asks[denied.ask]
+    return ask.limit.unit in BY_TOKENS and ask.amount // 16 <= denied.balance.remaining

@@ -1,0 +1,49 @@
+"""Rates as the ledger keeps them beside a cost: compact JSON, complete, so that an old cost can be made again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gateway.core.rates import Rates, Tier
+
+
+def rates_json(rates: Rates, tier: str) -> str:
+    """{"source", "provider", "model", "tier", "rates": {bucket: nano-dollars a million}} and, where there are some,
+    "above": [{"tokens", "inclusive", "rates"}], "request": nano-dollars, "window": tokens, "flags". `tier` is the
+    service tier that they are the rates of."""
+    told: dict[str, Any] = {
+        "source": rates.source,
+        "provider": rates.provider,
+        "model": rates.model,
+        "tier": tier,
+        "rates": rates.per_million,
+    }
+    if rates.tiers:
+        told["above"] = [
+            {"tokens": tier.above, "inclusive": tier.inclusive, "rates": tier.per_million} for tier in rates.tiers
+        ]
+    if rates.per_request:
+        told["request"] = rates.per_request
+    if rates.context_window is not None:
+        told["window"] = rates.context_window
+    if rates.flags:
+        told["flags"] = rates.flags
+    return orjson.dumps(told).decode()
+
+
+def rates_from(stored: str) -> tuple[Rates, str]:
+    """The rates and the service tier. ValueError or KeyError for what `rates_json` did not write."""
+    told = orjson.loads(stored)
+    rates = Rates(
+        source=told["source"],
+        provider=told["provider"],
+        model=told["model"],
+        per_million=told["rates"],
+        tiers=tuple(Tier(tier["tokens"], tier["rates"], tier["inclusive"]) for tier in told.get("above", ())),
+        per_request=told.get("request", 0),
+        context_window=told.get("window"),
+        flags=tuple(told.get("flags", ())),
+    )
+    return rates, told["tier"]

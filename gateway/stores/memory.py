@@ -1,0 +1,186 @@
+"""The store of one process: plain dictionaries. No verb awaits anything, so each is one critical section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from gateway.core.accounts import Ask, Balance, Denied, Granted, Seed, Unit, Unseeded
+from gateway.core.clock import Clock
+from gateway.stores.balances import SEEDED, denied
+from gateway.stores.counters import Bucket, Counter, Running
+
+SETTLED_S = 60.0
+SWEEP_AT = 4096
+IDLE_MAX = 100_000
+
+
+class _Lease:
+    """`grown`: what was reserved on top, by unit."""
+
+    __slots__ = ("asks", "expires", "grown")
+
+    def __init__(self, asks: Sequence[Ask], expires: float) -> None:
+        self.asks = tuple(asks)
+        self.expires = expires
+        self.grown: dict[Unit, int] = {}
+
+
+class _Past:
+    """A lease that was settled, or would have been had it been `known`: a repetition changes nothing, and a seed that
+    was read from the ledger before its end books it."""
+
+    __slots__ = ("actual", "at", "known")
+
+    def __init__(self, actual: Mapping[Unit, int], known: bool, at: float) -> None:
+        self.actual = actual
+        self.known = known
+        self.at = at
+
+
+class MemoryStore:
+    """Counters that are idle are dropped whenever their number has doubled: memory is bounded by what is in use."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._counters: dict[str, Counter] = {}
+        self._leases: dict[str, _Lease] = {}
+        self._past: dict[str, _Past] = {}
+        self._sweep_at = SWEEP_AT
+
+    async def reserve(self, lease: str, asks: Sequence[Ask], ttl_s: float) -> Granted | Denied | Unseeded:
+        now = self._clock.monotonic()
+        counters: list[Counter] = []
+        for ask in asks:
+            counter = self._counters.get(ask.key) or self._begin(ask, now)
+            if counter is None:
+                return self._unseeded(asks)
+            counters.append(counter)
+        wall = self._clock.wall()
+        if lease not in self._leases and lease not in self._past:
+            for index, ask in enumerate(asks):
+                limit = ask.limit
+                counter = counters[index]
+                if not counter.room(ask.amount, limit.amount, now) and limit.hard:
+                    return denied(index, ask, counter.balance(ask, now, wall), counter.level(limit.amount, now))
+            for ask, counter in zip(asks, counters, strict=True):
+                counter.hold(lease, ask.amount)
+            self._leases[lease] = _Lease(asks, now + ttl_s)
+        return Granted(tuple([counter.balance(ask, now, wall) for ask, counter in zip(asks, counters, strict=True)]))
+
+    async def grow(self, lease: str, extra: Mapping[Unit, int]) -> bool:
+        now = self._clock.monotonic()
+        held = self._leases.get(lease)
+        if held is None:
+            return False
+        more: list[tuple[Counter, int]] = []
+        for ask in held.asks:
+            limit = ask.limit
+            want = extra.get(limit.unit, 0)
+            counter = self._counters.get(ask.key) or self._begin(ask, now)
+            if counter is not None and counter.holds(lease):
+                more.append((counter, want))
+                if limit.hard and not counter.room(want, limit.amount, now):
+                    return False
+            elif want and limit.hard:
+                return False
+        for counter, want in more:
+            counter.hold(lease, want)
+        for unit, want in extra.items():
+            held.grown[unit] = held.grown.get(unit, 0) + want
+        return True
+
+    async def settle(self, lease: str, actual: Mapping[Unit, int]) -> bool:
+        if (past := self._past.get(lease)) is not None:
+            return past.known
+        now = self._clock.monotonic()
+        held = self._leases.pop(lease, None)
+        self._bury(lease, _Past(actual, held is not None, now))
+        if held is None:
+            return False
+        for ask in held.asks:
+            limit = ask.limit
+            counter = self._counters.get(ask.key) or self._begin(ask, now)
+            reserved = ask.amount + held.grown.get(limit.unit, 0)
+            if counter and not counter.settle(lease, reserved, actual.get(limit.unit, 0), limit.amount, now):
+                # It was seeded since, from a ledger that did not count this lease as open. Whether its cost is in
+                # `spent` cannot be told: it is counted anew.
+                del self._counters[ask.key]
+        return True
+
+    async def forget(self, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            if ask.limit.window in SEEDED:
+                self._counters.pop(ask.key, None)
+
+    async def renew(self, leases: Sequence[str], ttl_s: float) -> None:
+        expires = self._clock.monotonic() + ttl_s
+        for lease in leases:
+            if (held := self._leases.get(lease)) is not None:
+                held.expires = expires
+
+    async def expired(self, limit: int) -> list[str]:
+        now = self._clock.monotonic()
+        return list(islice((lease for lease, held in self._leases.items() if held.expires <= now), limit))
+
+    async def seed(self, ask: Ask, seed: Seed, ttl_s: float) -> None:
+        """Open leases that this store does not know are adopted for `ttl_s`, so that somebody settles them."""
+        if ask.key in self._counters:
+            return
+        now = self._clock.monotonic()
+        counter = Counter(max(0, seed.spent), ask.window_end_at)
+        for lease, amount in seed.open.items():
+            if (past := self._past.get(lease)) is not None:
+                counter.spent += past.actual.get(ask.limit.unit, 0)
+            else:
+                counter.hold(lease, amount)
+                self._adopt(lease, ask, now + ttl_s)
+        self._add(ask.key, counter, now)
+
+    async def balances(self, asks: Sequence[Ask]) -> list[Balance | None]:
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        counters = [self._counters.get(ask.key) for ask in asks]
+        return [each.balance(ask, now, wall) if each else None for ask, each in zip(asks, counters, strict=True)]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _begin(self, ask: Ask, now: float) -> Counter | None:
+        """Buckets begin full, and what runs with nothing; the others are to be seeded."""
+        window = ask.limit.window
+        if window in SEEDED:
+            return None
+        return self._add(ask.key, Bucket(now) if window == "minute" else Running(), now)
+
+    def _unseeded(self, asks: Sequence[Ask]) -> Unseeded:
+        counters = self._counters
+        missing = (index for index, ask in enumerate(asks) if ask.limit.window in SEEDED and ask.key not in counters)
+        return Unseeded(tuple(missing))
+
+    def _add(self, key: str, counter: Counter, now: float) -> Counter:
+        if len(self._counters) >= self._sweep_at:
+            self._sweep(now)
+        self._counters[key] = counter
+        return counter
+
+    def _sweep(self, now: float) -> None:
+        wall = self._clock.wall()
+        kept = {key: each for key, each in self._counters.items() if not each.idle(now, wall)}
+        if len(kept) > IDLE_MAX:
+            # Too many windows are on: those in which nothing runs are seeded again when they are asked for.
+            kept = {key: each for key, each in kept.items() if each.reserved or isinstance(each, Bucket)}
+        self._counters = kept
+        self._sweep_at = max(SWEEP_AT, 2 * len(kept))
+
+    def _adopt(self, lease: str, ask: Ask, expires: float) -> None:
+        held = self._leases.get(lease)
+        if held is None:
+            self._leases[lease] = _Lease((ask,), expires)
+        elif all(other.key != ask.key for other in held.asks):
+            held.asks += (ask,)
+
+    def _bury(self, lease: str, past: _Past) -> None:
+        """They stand in the order of their end, so the old ones are in front."""
+        while self._past and self._past[oldest := next(iter(self._past))].at + SETTLED_S <= past.at:
+            del self._past[oldest]
+        self._past[lease] = past
