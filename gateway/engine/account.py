@@ -241,10 +241,12 @@ class Account:
         attempt = self.attempt
         if attempt is None:
             return
-        if self._call.document is not None and self._call.document.get("background") is True:
-            self._conclude(attempt, (self.need.input_tokens, self.need.output_tokens))
-            return
-        self._conclude(attempt, (await self._input_tokens(), await self._output_tokens()))
+        estimate = (self.need.input_tokens, self.need.output_tokens)
+        try:
+            if self._call.document is None or self._call.document.get("background") is not True:
+                estimate = (await self._input_tokens(), await self._output_tokens())
+        finally:  # what cannot be counted costs what was reserved; the row is written in any case
+            self._conclude(attempt, estimate)
 
     def begin_stream(self, shape: str) -> None:
         self.meter = OutputMeter(shape, self._accounts.tokenizer, self._target)

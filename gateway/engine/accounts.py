@@ -132,7 +132,11 @@ class Accounts:
     async def _settle_forever(self) -> None:
         """One of a few that take turns: a store in this process keeps one busy at most, a remote one all of them."""
         while True:
-            await self._settle(await self._settlements.get())
+            settlement = await self._settlements.get()
+            try:
+                await self._settle(settlement)
+            except Exception as bug:
+                self._log.error("bug", lease=settlement.lease, error=type(bug).__name__)
             self._unsettled -= 1
             self._done += 1
             self._settled.set()
@@ -155,6 +159,8 @@ class Accounts:
                 await work()
             except (StoreDown, LedgerDown):
                 continue  # each tells of its own state; the next round tries again
+            except Exception as bug:
+                self._log.error("bug", work=work.__name__, error=type(bug).__name__)
 
     async def _renew(self) -> None:
         if self.leases:

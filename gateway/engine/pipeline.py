@@ -45,6 +45,9 @@ from gateway.engine.things import Things, narrowed, stores_response
 from gateway.policy.limits import limits_for
 from gateway.wire.dialects import DIALECTS
 
+# Answers that are read on at a time although their callers have left; the rest is closed.
+MAX_READ_ON = 256
+
 # How a refusal looks to the caller: (refusal, call id) -> header list and body.
 Render = Callable[[Refusal, str], tuple[Headers, bytes]]
 
@@ -333,7 +336,7 @@ class Passage:
 
     def end(self) -> None:
         """At once where everything is known; else beside the calls, and waited for at a stop."""
-        reads_on = self._left and self._asking is not None
+        reads_on = self._left and self._asking is not None and self._services.tasks.owed < MAX_READ_ON
         if not reads_on:
             self._abandon()
         closed = not reads_on and (self._account is None or self._account.close())

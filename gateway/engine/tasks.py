@@ -57,6 +57,10 @@ class Tasks:
         task.add_done_callback(self._background.discard)
         return task
 
+    @property
+    def owed(self) -> int:
+        return len(self._owed)
+
     def owe(self, work: Coroutine[Any, Any, None]) -> None:
         """Work of a call that has ended: bounded by itself, and waited for before a stop."""
         task = asyncio.create_task(work)
