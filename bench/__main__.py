@@ -118,9 +118,7 @@ def report(bench: Bench) -> bool:
     found = bench.found
     envoy = found.get("envoy")
     measured = {name: one for name, one in found.items() if one.loads}
-    say(
-        f"\nChat calls, {CONNECTIONS} connections; gateway: key, policy, two budgets, ledger, log, metrics; guarded: and guards"
-    )
+    say(f"\nChat calls, {CONNECTIONS} connections; gateway with budgets, ledger, log, metrics; guarded: and guards")
     cpu = {name: one.median(lambda load: load.cpu_us) for name, one in measured.items()}
     rows = [
         [name, f"{cpu[name]:.0f}", _ratio(cpu[name], cpu.get("envoy")), f"{one.median(lambda load: load.per_s):.0f}"]
