@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.core.accounts import Balance, Limit, State
 from gateway.core.rates import Rates
 from gateway.core.secret import Secret
+from gateway.core.trace import Mode, Step, Trace, Value
 from gateway.core.usage import Reported, Usage
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Caller:
     endpoints: Names
     labels: Mapping[str, str]
     guards: str = ""  # the guard set of this caller; "": the model's, or the default
+    trace_mode: Mode = "link"  # what becomes of its trace context
+    trusted: bool = False  # whether its sampled flag is honoured
 
     def __post_init__(self) -> None:
         if not self.name or not self.team:
@@ -144,6 +147,7 @@ class Provider:
     stream_usage: bool = True
     catalogue: str = ""  # the provider's id in the price catalogue; "": found by its base URL
     output_cap_field: str = "max_completion_tokens"  # the field of chat requests that bounds the output
+    traceparent: bool = False  # whether it is told of the trace that a call belongs to
     timeouts: Timeouts = Timeouts()
     pool: Pool = Pool()
     tls: Tls = Tls()
@@ -202,7 +206,7 @@ class Attempt:
 
     `sent`: its first byte may have left. `failed`: the provider gave no head of an answer. `complete`: the answer
     arrived to its sound end. `state`, `usage`, `cost_nano` (None: no price is known), `flags` and `rates` are what it
-    came to; see `core/accounts.py: Outcome`.
+    came to; see `core/accounts.py: Outcome`. `first_chunk_s` runs from `started`; `error` is the kind of its failure.
     """
 
     id: str
@@ -222,11 +226,17 @@ class Attempt:
     flags: tuple[str, ...] = ()
     rates: Rates | None = None
     duration_s: float = 0.0
+    span_id: int = 0
+    first_chunk_s: float | None = None
+    response_id: str = ""
+    finish_reasons: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(slots=True)
 class Record:
-    """What happened to one call, append-only; settled exactly once. Holds no content and no secret.
+    """What happened to one call, append-only; settled exactly once. Holds no content and no secret. `asked` are the
+    request's parameters (gen_ai.request.* and the like), where spans are made.
 
     `*_at` are wall-clock seconds, `*_s` durations in seconds from the start of the call, None where it never happened.
     `started` and `marked` (the end of the last phase) are readings of the monotonic clock. `balances` are the limits
@@ -256,6 +266,9 @@ class Record:
     request_bytes: int = 0
     response_bytes: int = 0
     attempts: list[Attempt] = field(default_factory=list)
+    trace: Trace | None = None
+    steps: list[Step] = field(default_factory=list)
+    asked: Mapping[str, Value] = field(default_factory=dict)
     balances: tuple[tuple[Limit, Balance], ...] = ()
     warnings: tuple[tuple[str, int], ...] = ()
     phase_s: dict[str, float] = field(default_factory=dict)

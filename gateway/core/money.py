@@ -23,9 +23,10 @@ def nano_of(usd: str | float | Decimal) -> int:
 
 def dollars(nano: int) -> str:
     """Exact, without an exponent and without trailing zeros: 1234500000 -> "1.2345"."""
-    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
-    whole, rest = divmod(nano, NANO)
-    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}"
+    if nano < 0:
+        return "-" + dollars(-nano)
+    digits = str(nano).rjust(10, "0")
+    return f"{digits[:-9]}.{digits[-9:]}".rstrip("0").rstrip(".")
 
 
 def ceil_nano(amount: Decimal) -> int:

@@ -121,7 +121,9 @@ class StoreDown(Exception):
 class Store(Protocol):
     """Shared counters of limits. Every verb is atomic: one critical section, or one script. StoreDown from any of them
     within a bounded time. Money counters (usd; hour, day, month, total) come from the ledger and are seeded; buckets
-    (minute) and running calls (now) start full and empty."""
+    (minute) and running calls (now) start full and empty. `own`: it ends with this process, and no verb waits."""
+
+    own: bool
 
     async def reserve(self, lease: str, asks: Sequence[Ask], ttl_s: float) -> Granted | Denied | Unseeded:
         """All or none. Soft limits are counted and never deny. Doing it twice for one lease changes nothing."""

@@ -29,6 +29,11 @@ _FLUSH_S = 1.0
 class Account:
     """`need` is what the open attempt reserved; `meter` counts what it writes."""
 
+    __slots__ = (
+        "_accounts", "_asks", "_call", "_intent", "_is_billed", "_plan", "_record", "_runtime", "_written",
+        "attempt", "meter", "need",
+    )  # fmt: skip
+
     def __init__(self, accounts: Accounts, call: Call, plan: Plan, record: Record, runtime: Runtime) -> None:
         self._accounts = accounts
         self._call = call

@@ -9,9 +9,26 @@ from gateway.engine.runtime import Runtime
 from gateway.policy.compile import guards_for, output_cap
 from gateway.policy.limits import limits_for
 
+MAX_PLANS = 4096
+
 
 def bind(call: Call, runtime: Runtime) -> Plan:
-    """Rights before existence: a caller cannot learn which models exist beyond its own list."""
+    """Rights before existence: a caller cannot learn which models exist beyond its own list. The same caller asking the
+    same is bound the same while the policy holds, so plans are kept."""
+    if call.endpoint == PASSTHROUGH:
+        return _bound(call, runtime)
+    key = (id(call.caller), call.endpoint, call.model)
+    kept = runtime.plans.get(key)
+    if kept is not None and kept[0] is call.caller:
+        return kept[1]
+    plan = _bound(call, runtime)
+    if len(runtime.plans) >= MAX_PLANS:
+        runtime.plans.clear()
+    runtime.plans[key] = (call.caller, plan)
+    return plan
+
+
+def _bound(call: Call, runtime: Runtime) -> Plan:
     policy = runtime.policy
     targets = _targets(call, runtime)
     ceiling = output_cap(policy, call.model) if call.model else None

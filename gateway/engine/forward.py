@@ -74,7 +74,8 @@ async def _body(call: Call, body: bytes, target: Target, runtime: Runtime, cap: 
 def _edited(call: Call, body: bytes, target: Target, provider: Provider, wants_usage: bool, cap: int) -> bytes:
     if cap:
         field = _CAP_FIELDS.get(call.endpoint, provider.output_cap_field)
-        body = edit.set_member(body, field, b"%d" % cap)
+        is_there = call.document is not None and field in call.document  # as null
+        body = (edit.set_member if is_there else edit.add_member)(body, field, b"%d" % cap)
     if wants_usage and call.document is not None:
         body = DIALECTS[call.endpoint].with_usage(body, call.document)
     if target.model != call.model:

@@ -99,6 +99,11 @@ class Engine:
 class Passage:
     """One call on its way."""
 
+    __slots__ = (
+        "_account", "_asking", "_call", "_claim", "_client", "_keeping", "_left", "_log", "_record", "_relay",
+        "_runtime", "_services",
+    )  # fmt: skip
+
     def __init__(self, client: Client, record: Record, runtime: Runtime, services: Services) -> None:
         self._client = client
         self._record = record

@@ -19,6 +19,8 @@ class LocalShare:
     forgotten, and seeded with it. Where the policy is to refuse instead, the engine asks the shared store itself.
     """
 
+    own = False
+
     def __init__(self, store: Store, memory: MemoryStore, share: float) -> None:
         self._store = store
         self._memory = memory

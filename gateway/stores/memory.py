@@ -41,6 +41,8 @@ class _Past:
 class MemoryStore:
     """Counters that are idle are dropped whenever their number has doubled: memory is bounded by what is in use."""
 
+    own = True
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._counters: dict[str, Counter] = {}

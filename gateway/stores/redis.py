@@ -52,6 +52,8 @@ class RedisStore:
     """`renew_connections` drops idle connections: the next ones find the present primary. At most `AT_ONCE` calls are
     on their way at a time, and a call waits `TURN_S` for its turn."""
 
+    own = False
+
     def __init__(
         self,
         client: Client,

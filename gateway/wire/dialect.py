@@ -8,7 +8,7 @@ import orjson
 
 from gateway.core.errors import Refusal
 from gateway.core.usage import Reported
-from gateway.wire.edit import set_member
+from gateway.wire.edit import add_member, set_member
 
 # Fields by which callers of other gateways or SDK wrappers choose the upstream, or smuggle fields past a check.
 # Refused, not ignored: an app that sends one believes that it works.
@@ -88,6 +88,8 @@ class NoStream:
 
 def with_stream_usage(raw: bytes, document: dict[str, Any]) -> bytes:
     options = document.get("stream_options")
+    if "stream_options" not in document:
+        return add_member(raw, "stream_options", b'{"include_usage":true}')
     merged = {**options, "include_usage": True} if type(options) is dict else {"include_usage": True}
     return set_member(raw, "stream_options", orjson.dumps(merged))
 

@@ -17,6 +17,11 @@ def set_member(raw: bytes, name: str, value: bytes) -> bytes:
     span = _value_span(raw, name)
     if span is not None:
         return raw[: span[0]] + value + raw[span[1] :]
+    return add_member(raw, name, value)
+
+
+def add_member(raw: bytes, name: str, value: bytes) -> bytes:
+    """The same for a member that is known not to be there, without reading the rest."""
     start = raw.index(b"{") + 1
     empty = raw[start:].lstrip(_BLANK).startswith(b"}")
     return raw[:start] + orjson.dumps(name) + b":" + value + (b"" if empty else b",") + raw[start:]

@@ -142,5 +142,5 @@ def test_a_record_holds_no_content_by_its_type():
         "call_id", "caller", "detail", "duration_s", "endpoint", "error", "first_byte_s", "marked", "method", "model",
         "outcome", "path", "phase_s", "policy_version", "provider", "request_bytes", "response_bytes", "started",
         "started_at", "status", "stream", "team", "unknown_fields", "upstream_model", "upstream_s", "verdicts", "attempts",
-        "balances", "warnings",
+        "balances", "warnings", "trace", "steps", "asked",
     }  # fmt: skip

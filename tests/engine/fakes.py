@@ -342,6 +342,8 @@ class FakeStore(MemoryStore):
     """The store of one process, reached over something that takes a turn of the loop. `down`: it cannot be reached.
     `far`: its answer to a reservation takes a turn too. `verbs` are those it was asked, in order."""
 
+    own = False
+
     def __init__(self, clock: Any = None) -> None:
         super().__init__(clock or SystemClock())
         self.down = self.far = False

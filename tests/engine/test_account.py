@@ -240,7 +240,7 @@ async def test_a_call_that_only_unsettled_calls_stand_in_the_way_of_waits_for_th
 
 async def test_what_ended_later_is_not_waited_for() -> None:
     """A busy process is never without something to settle."""
-    accounts, loop = accounts_for(), asyncio.get_running_loop()
+    accounts, loop = accounts_for(store=FakeStore()), asyncio.get_running_loop()
     first, later = loop.create_future(), loop.create_future()
     accounts.start()
     accounts.settle(Settlement("first", (), {}), after=first)
