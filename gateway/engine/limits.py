@@ -14,7 +14,6 @@ from gateway.core.model import Headers
 from gateway.core.money import dollars
 
 _RETRY_RESERVED_S = 2
-_NAMES = {"requests": "requests", "tokens": "tokens"}
 
 
 def refusal(asks: Sequence[Ask], denied: Denied, now: float) -> Refusal:
@@ -52,24 +51,24 @@ def _money(ask: Ask, balance: Balance, described: dict[str, object], now: float)
     )
 
 
-def headers(balances: Iterable[tuple[Limit, Balance]], warnings: Iterable[tuple[str, int]]) -> Headers:
+def headers(balances: Iterable[tuple[Limit, Balance]], warnings: Sequence[tuple[str, int]]) -> Headers:
     """What the caller may know of its limits: OpenAI's rate limit headers for the tightest of each kind, the smallest
     remaining budget, and the thresholds that are passed."""
     found: Headers = []
-    money: list[Balance] = []
+    remaining: int | None = None
     tightest: dict[str, Balance] = {}
     for limit, balance in balances:
         if limit.unit == "usd":
-            money.append(balance)
-        elif limit.unit in _NAMES and _fuller(tightest.get(limit.unit), balance):
+            left = balance.remaining
+            remaining = left if remaining is None or left < remaining else remaining
+        elif limit.unit != "calls" and _fuller(tightest.get(limit.unit), balance):
             tightest[limit.unit] = balance
     for unit, balance in tightest.items():
         found += _rate_headers(unit, balance)
-    if money:
-        remaining = dollars(min(balance.remaining for balance in money))
-        found.append((b"x-gateway-budget-remaining-usd", remaining.encode()))
-    passed = ", ".join(f"{name}={percent}" for name, percent in warnings)
-    if passed:
+    if remaining is not None:
+        found.append((b"x-gateway-budget-remaining-usd", dollars(remaining).encode()))
+    if warnings:
+        passed = ", ".join([f"{name}={percent}" for name, percent in warnings])
         found.append((b"x-gateway-budget-warning", passed.encode("ascii", "replace")))
     return found
 
