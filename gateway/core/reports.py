@@ -182,7 +182,9 @@ def total_columns(by: Sequence[str]) -> tuple[str, ...]:
 def balance_row(ask: Ask, balance: Balance, at: float) -> Row:
     """One counter of a limit. Amounts of money end in `_nano`; `resets_at` None: it has no reset."""
     limit, suffix = ask.limit, "_nano" if ask.limit.unit == "usd" else ""
-    end = ask.window_end_at if balance.resets_s is None else at + balance.resets_s
+    end = ask.window_end_at
+    if end is None and balance.resets_s is not None:
+        end = at + balance.resets_s
     return {
         "name": limit.name,
         "counter": balance.key,
