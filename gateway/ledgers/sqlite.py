@@ -134,11 +134,11 @@ class SqliteLedger:
         return await self._readers.read(partial(keys.owner, thing=thing))
 
     async def close(self) -> None:
+        await self._readers.close()  # the last connection to close tidies the log away, and readers may not write
         try:
             if self._writer:
                 await self._writer.close()
         finally:
-            await self._readers.close()
             if self._held is not None:
                 os.close(self._held)
                 self._held = None
