@@ -54,6 +54,7 @@ docs: install ## write the pages of docs/ that are made from the code
 	$(BIN)/python -m tests.support.docs
 	$(BIN)/python -m tests.wire.coverage > docs/coverage.md
 	$(BIN)/python -m tests.support.evasion
+	$(BIN)/python -m tests.support.dashboards
 
 clean: ## remove what install made
 	rm -rf $(VENV) $(NODE)/node_modules

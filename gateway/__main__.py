@@ -17,11 +17,12 @@ from gateway.cli import (
     scan,
     schema,
     serve,
+    trace,
     usage,
 )
 from gateway.cli.errors import Failure
 
-COMMANDS = (serve, check, explain, scan, usage, budgets, reconcile, ledger, schema, init, keys, healthcheck)
+COMMANDS = (serve, check, explain, scan, usage, budgets, trace, reconcile, ledger, schema, init, keys, healthcheck)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
@@ -15,7 +16,7 @@ from gateway.callers.directory import Directory
 from gateway.callers.jwt import JwtVerifier
 from gateway.callers.keys import KeyTable
 from gateway.core.clock import Clock
-from gateway.core.model import Pool, Provider, Timeouts, Tls
+from gateway.core.model import Headers, Pool, Provider, Timeouts, Tls
 from gateway.core.ports import Ledger, Store, StoreDown, Upstream, UpstreamReply
 from gateway.core.reports import Row, balance_row
 from gateway.core.secret import Secret
@@ -35,8 +36,15 @@ from gateway.prices.catalogue import Catalogue
 from gateway.providers.demo.provider import Demo
 from gateway.providers.openai import OpenAI
 from gateway.settings import Settings
+from gateway.sinks.genai_metrics import Names
 from gateway.sinks.log import CallLog
 from gateway.sinks.metrics import Metrics
+from gateway.sinks.otlp_encode import Series
+from gateway.sinks.otlp_export import Exporter
+from gateway.sinks.otlp_settings import OtlpSettings, read_otlp
+from gateway.sinks.provider_facts import ProviderFacts
+from gateway.sinks.sampling import Sampler
+from gateway.sinks.traces import Look, Traces
 from gateway.stores.local import LocalShare
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore, StoreUnusable
@@ -47,6 +55,7 @@ from gateway.transport.http import Http
 _FETCH_TIMEOUTS = Timeouts(connect_s=3, first_byte_s=5, idle_s=5, total_s=10)
 _MAX_FETCH_BYTES = 1 << 20
 _PAID_S = 10.0
+_EXPORT_S = 5.0
 
 
 class Gateway:
@@ -67,6 +76,9 @@ class Gateway:
         """`alone`: no other process of this gateway has the ledger's lock."""
         self._settings = settings
         self._alone = alone
+        self._node = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._collectors: dict[str, Http] = {}
+        self._exporter: Exporter | None = None
         self._mask_key = mask_key
         self._workshop = Workshop(self._post_for)
         directory = self._directory = settings.policies
@@ -82,32 +94,38 @@ class Gateway:
         self._policies_loading = asyncio.Lock()
         self.engine: Engine
         self.accounts: Accounts
+        self.traces: Traces
 
     async def start(self, source: Source) -> None:
         """Loads the first policy set and opens what usage is kept in. PolicyErrors, LedgerUnusable, StoreUnusable."""
         policy = load(source, self._directory, self._environ, self._workshop)
         refuse_uncounted(policy, self._settings)
+        exporter = self._exporter = self._exporter_of(read_otlp(self._environ))
+        self.traces = Traces(exporter)
         runtime = self._runtime(policy, previous=None)
         self._told_of(policy)
         self.accounts = await self._opened(runtime.policy)
+        if exporter is not None:
+            self.tasks.start(exporter.run(), "export")
         self.engine = Engine(
             runtime,
             Services(
                 accounts=self.accounts,
                 things=Things(self.accounts.ledger),
-                sinks=(self.metrics, CallLog(self._log)),
+                sinks=(self.metrics, CallLog(self._log), self.traces),
                 clock=self._clock,
                 tasks=self.tasks,
                 log=self._log,
                 render=self._render,
                 secret=self._mask_key.reveal().encode(),
+                explains=exporter is not None,
             ),
         )
         self.accounts.start()
 
     async def _opened(self, policy: PolicySet) -> Accounts:
         settings = self._settings
-        node = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        node = self._node
         ledger = await opened_ledger(settings, node, lock=self._alone)
         found = await ledger.recover(self._clock.wall())
         if found:
@@ -191,6 +209,9 @@ class Gateway:
     async def close(self) -> None:
         await self.tasks.paid(_PAID_S)
         await self.accounts.close()
+        if self._exporter is not None:
+            await self._exporter.stop(_EXPORT_S)
+            await asyncio.gather(*(http.close() for http in self._collectors.values()))
         await self.tasks.stop()
         await asyncio.gather(*(upstream.close() for upstream in self.engine.runtime.upstreams.values()))
 
@@ -212,7 +233,50 @@ class Gateway:
         if dropped:
             self.tasks.start(self.tasks.after_running_calls(dropped), "close dropped providers")
 
+    def _exporter_of(self, settings: OtlpSettings | None) -> Exporter | None:
+        """ValueError for a variable that cannot be meant."""
+        if settings is None:
+            return None
+        release = version("llm-gateway")
+        scope = ("gateway", release)
+        resource = {"service.version": release, **settings.resource, "service.instance.id": self._node}
+        for endpoint in (settings.traces, settings.metrics):
+            if endpoint is not None:
+                pool = Pool(max_connections=4)
+                self._collectors[endpoint.url] = Http(_origin(endpoint.url), Timeouts(), pool, endpoint.tls)
+        return Exporter(settings, resource, scope, self._post_spans, self._series, self._log)
+
+    def _series(self) -> list[Series]:
+        self.note_state()
+        return self.metrics.series()
+
+    async def _post_spans(self, url: str, headers: Headers, body: bytes) -> tuple[int, Headers]:
+        reply = await self._collectors[url].send("POST", _target(url), headers, body, None)
+        try:
+            while await reply.read():
+                pass
+            return reply.status, reply.headers
+        finally:
+            reply.close()
+
+    def note_state(self) -> None:
+        """What no Record tells, as it stands: for a snapshot of the metrics."""
+        metrics, accounts = self.metrics, self.accounts
+        metrics.leases.set((), len(accounts.leases))
+        metrics.settlements_waiting.set((), accounts.unsettled)
+        if self._exporter is not None:
+            stats = self._exporter.stats
+            metrics.export_waiting.set((), stats.waiting)
+            metrics.exported.set((), stats.exported)
+            for reason, count in stats.dropped.items():
+                metrics.export_drops.set((reason,), count)
+
     def _told_of(self, policy: PolicySet) -> None:
+        facts = {name: ProviderFacts.of(row.base_url) for name, row in policy.providers.items()}
+        names = {name: known.name for name, known in facts.items()}
+        self.metrics.adopt(policy.version, Names(policy.models.rule_for, names, policy.tracing.metrics))
+        sampler = Sampler(policy.tracing.sample, policy.tracing.keep)
+        self.traces.adopt(Look(sampler, policy.tracing.profiles, policy.tracing.thin, facts))
         self._log.info(
             "policy_loaded",
             version=policy.version,

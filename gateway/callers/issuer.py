@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.core.model import Names
+from gateway.core.trace import Mode
 
 ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -29,6 +30,8 @@ class Rights:
     endpoints: Names
     labels: Mapping[str, str]
     guards: str = ""
+    trace_mode: Mode = "link"
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,16 @@ def caller_from(issuer: Issuer, claims: Mapping[str, object]) -> Caller:
     if rights is None:
         raise Refusal("invalid_api_key", "The token is genuine but the gateway's policy gives it no rights.")
     name, team = _name(claims.get(issuer.name_claim)), _name(claims.get(issuer.team_claim))
-    return Caller(name, team, rights.models, rights.endpoints, rights.labels, rights.guards)
+    return Caller(
+        name,
+        team,
+        rights.models,
+        rights.endpoints,
+        rights.labels,
+        rights.guards,
+        rights.trace_mode,
+        rights.trusted,
+    )
 
 
 def _name(claim: object) -> str:

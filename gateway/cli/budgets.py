@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import http.client
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from gateway.cli.admin import ask
 from gateway.cli.books import opened, settings
 from gateway.cli.common import Commands, load_policy
-from gateway.cli.errors import Failure
 from gateway.cli.table import table
 from gateway.core.money import dollars
 from gateway.core.reports import balance_row
 from gateway.engine.statements import balances, known_limits
-from gateway.server.process import StartError, admin_token
 from gateway.settings import Settings
-
-_TIMEOUT_S = 10
 
 
 def add_to(commands: Commands) -> None:
@@ -56,37 +52,8 @@ def run(options: argparse.Namespace) -> int:
 
 def from_gateway(found: Settings) -> list[dict[str, Any]] | None:
     """None: none runs."""
-    host = "127.0.0.1" if found.admin_host in {"0.0.0.0", "::"} else found.admin_host  # noqa: S104  # compared
-    connection = http.client.HTTPConnection(host, found.admin_port, timeout=_TIMEOUT_S)
-    try:
-        connection.connect()
-        connection.request("GET", "/budgets", headers={"authorization": f"Bearer {_token(found)}"})
-        answer = connection.getresponse()
-        body = answer.read()
-    except ConnectionRefusedError:
-        return None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise Failure(f"no answer from {host}:{found.admin_port}: {reason}") from None
-    finally:
-        connection.close()
-    if answer.status != http.client.OK:
-        raise Failure(f"{host}:{found.admin_port} answers {answer.status}: {_message(body)}")
-    return list(orjson.loads(body)["budgets"])
-
-
-def _token(found: Settings) -> str:
-    try:
-        return admin_token(found).reveal()
-    except StartError as error:
-        raise Failure(str(error)) from None
-
-
-def _message(body: bytes) -> str:
-    try:
-        return str(orjson.loads(body)["error"]["message"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "this is not the admin listener of a gateway"
+    document = ask(found, "/budgets")
+    return None if document is None else list(document["budgets"])
 
 
 async def from_ledger(found: Settings) -> list[dict[str, Any]]:

@@ -61,7 +61,8 @@ class GuardSet:
 
 @dataclass(slots=True)
 class Verdict:
-    """What one guard came to over one direction of one call. No text, no offsets."""
+    """What one guard came to over one direction of one call. No text, no offsets. `began` is a reading of the monotonic
+    clock, None until it looks; `duration_s` the time it took, in however many pieces."""
 
     guard: str
     direction: Direction
@@ -70,6 +71,7 @@ class Verdict:
     kinds: dict[str, int] = field(default_factory=dict)
     score: float = 0.0
     duration_s: float = 0.0
+    began: float | None = None
     reason: str = ""
     looked: bool = False
 

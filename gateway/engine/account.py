@@ -19,6 +19,7 @@ from gateway.engine.bill import bill, is_counted, rates_text, verdict_text
 from gateway.engine.meter import OutputMeter
 from gateway.engine.need import Need, asks_of, fits_at_best, is_capped, need_of
 from gateway.engine.runtime import Runtime
+from gateway.engine.tracing import span_id
 from gateway.policy.limits import warned
 from gateway.tokens.estimate import estimate_input
 
@@ -83,7 +84,7 @@ class Account:
             raise Refusal(
                 "ledger_unavailable", "Usage cannot be written down now, so nothing is sent.", retry_after_s=5
             ) from None
-        attempt.sent = True
+        attempt.sent, attempt.started = True, self._accounts.clock.monotonic()
         return attempt
 
     async def _reserve(self, attempt: Attempt, asks: list[Ask], now: float) -> None:
@@ -161,6 +162,7 @@ class Account:
             target=target.model,
             started_at=now,
             started=self._accounts.clock.monotonic(),
+            span_id=span_id(self._accounts.random),
         )
 
     def _intent_row(self, attempt: Attempt) -> Intent:
@@ -252,6 +254,12 @@ class Account:
                 estimate = (await self._input_tokens(), await self._output_tokens())
         finally:  # what cannot be counted costs what was reserved; the row is written in any case
             self._conclude(attempt, estimate)
+
+    def tell(self) -> None:
+        """What the answer said about itself, as far as its last frames are still there."""
+        if self.attempt is not None and self.meter is not None:
+            said = self.meter.said()
+            self.attempt.response_id, self.attempt.finish_reasons = said.id, said.reasons
 
     def begin_stream(self, shape: str) -> None:
         self.meter = OutputMeter(shape, self._accounts.tokenizer, self._target)

@@ -7,6 +7,7 @@ that whatever a crash leaves in the store can be put right from the ledger.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +62,7 @@ class Accounts:
         self.clock = clock
         self.node = node
         self.leases: set[str] = set()
+        self.random = random.Random()  # noqa: S311  # ids of spans are names, not secrets
         self._tasks = tasks
         self._log = log
         self._retention_s = retention_s
@@ -68,6 +70,10 @@ class Accounts:
         self._unsettled = self._done = 0
         self._settled = asyncio.Event()
         self._seeding: dict[str, asyncio.Lock] = {}
+
+    @property
+    def unsettled(self) -> int:
+        return self._unsettled
 
     def start(self) -> None:
         for _ in range(_SETTLERS):

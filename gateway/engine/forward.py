@@ -13,6 +13,7 @@ from gateway.engine.account import Account
 from gateway.engine.admit import PASSTHROUGH
 from gateway.engine.runtime import Runtime
 from gateway.engine.tasks import for_size
+from gateway.engine.tracing import outbound
 from gateway.wire import edit
 from gateway.wire.dialects import DIALECTS
 
@@ -28,7 +29,7 @@ async def forward(
     target = plan.targets[0]
     record.provider = target.provider
     record.upstream_model = target.model
-    request = await _request(call, target, runtime, account)
+    request = await _request(call, target, runtime, account, record)
     attempt = await account.durable()
     began = clock.monotonic()
     try:
@@ -36,15 +37,18 @@ async def forward(
         attempt.status = reply.status
         return reply
     except UpstreamFault as fault:
-        attempt.sent, attempt.failed = fault.kind.sent, True
+        attempt.sent, attempt.failed, attempt.error = fault.kind.sent, True, fault.kind.code
         raise
     finally:
         record.upstream_s += clock.monotonic() - began
 
 
-async def _request(call: Call, target: Target, runtime: Runtime, account: Account) -> UpstreamRequest:
+async def _request(call: Call, target: Target, runtime: Runtime, account: Account, record: Record) -> UpstreamRequest:
     reads_answer = call.endpoint != PASSTHROUGH
     headers = header_rules.to_provider(call.headers, coding=b"identity" if reads_answer else None)
+    provider = runtime.policy.providers[target.provider]
+    if provider.traceparent and record.trace is not None and account.attempt is not None:
+        headers.append((b"traceparent", outbound(record.trace, account.attempt.span_id)))
     if header_rules.value_of(headers, b"x-client-request-id") is None:
         headers.append((b"x-client-request-id", account.name))
     body, length = call.body, call.content_length

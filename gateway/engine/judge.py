@@ -156,7 +156,14 @@ class Judge:
             self._not_run(rule, type(error).__name__)
             return None
         finally:
-            self.verdicts[rule.name].duration_s += self._clock.monotonic() - began
+            self._took(rule, began)
+
+    def _took(self, rule: Rule, began: float) -> float:
+        spent, verdict = self._clock.monotonic() - began, self.verdicts[rule.name]
+        if verdict.began is None:
+            verdict.began = began
+        verdict.duration_s += spent
+        return spent
 
     def open_tail(self, text: Text) -> int:
         """The longest that any rule must hold. A rule that cannot say holds all."""
@@ -201,9 +208,7 @@ class Judge:
         except Exception as error:
             return self._not_run(rule, type(error).__name__)
         finally:
-            spent = self._clock.monotonic() - began
-            self._left_s -= spent
-            self.verdicts[rule.name].duration_s += spent
+            self._left_s -= self._took(rule, began)
 
     def _unexcused(self, found: Sequence[Finding], texts: Sequence[Text], state: JsonState | None) -> list[Finding]:
         if self._excuse is _nothing or not found:

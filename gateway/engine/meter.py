@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.tokens.tokenizer import Tokenizer
+from gateway.wire.answered import Said, said_in
 from gateway.wire.output_text import text_of
 
 HELD_BYTES = 32_768
@@ -35,6 +36,10 @@ class OutputMeter:
     def frames(self) -> int:
         """Seen, comments aside."""
         return self._counted + len(self._held)
+
+    def said(self) -> Said:
+        """Of the frames that were not counted yet: the last ones, which tell how the choices ended."""
+        return said_in(self._shape, self._held)
 
     def output_tokens(self) -> int:
         """An estimate. What a model thought in secret is not in it."""

@@ -25,6 +25,7 @@ from gateway.core.errors import Refusal, UpstreamFault
 from gateway.core.model import Call, Headers, Plan, Record
 from gateway.core.money import dollars
 from gateway.core.ports import Client, Sink, UpstreamReply
+from gateway.core.trace import Step
 from gateway.engine import limits
 from gateway.engine.account import Account
 from gateway.engine.accounts import Accounts
@@ -42,7 +43,9 @@ from gateway.engine.settle import settle
 from gateway.engine.statements import balances, own_usage
 from gateway.engine.tasks import Tasks
 from gateway.engine.things import Things, narrowed, stores_response
+from gateway.engine.tracing import trace_of
 from gateway.policy.limits import limits_for
+from gateway.wire.asked import asked
 from gateway.wire.dialects import DIALECTS
 
 # Answers that are read on at a time although their callers have left; the rest is closed.
@@ -54,7 +57,8 @@ Render = Callable[[Refusal, str], tuple[Headers, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all calls share. `secret` keys masks and sealed answers."""
+    """What all calls share. `secret` keys masks and sealed answers. `explains`: spans are exported, so what was asked
+    and answered is told in them."""
 
     accounts: Accounts
     things: Things
@@ -64,6 +68,7 @@ class Services:
     log: FilteringBoundLogger
     render: Render
     secret: bytes
+    explains: bool = False
 
 
 class Engine:
@@ -154,10 +159,14 @@ class Passage:
         record.policy_version = runtime.policy.version
         caller = await identify(self._client, runtime.authenticator)
         record.caller, record.team = caller.name, caller.team
+        draw = self._services.accounts.random
+        record.trace = trace_of(self._client.headers, caller.trace_mode, caller.trusted, draw)
         call = await admit(self._client, caller, runtime)
         self._mark("admit")
         record.endpoint, record.model, record.stream = call.endpoint, call.model, call.stream
         record.unknown_fields = call.unknown_fields
+        if self._services.explains and call.document is not None:
+            record.asked = asked(call.endpoint, call.document)
         record.request_bytes = len(call.body) if isinstance(call.body, bytes) else call.content_length or 0
         plan = bind(call, runtime)
         self._mark("bind")
@@ -170,8 +179,11 @@ class Passage:
 
     async def _ask(self, call: Call, plan: Plan) -> None:
         account = self._account = Account(self._services.accounts, call, plan, self._record, self._runtime)
+        began = self._record.marked
         await account.open()
         self._mark("reserve")
+        reserved = {"gw.budget.reserved_usd_nano": account.need.nano or 0}
+        self._record.steps.append(Step("reserve", began, self._record.marked, reserved))
         if plan.guards is None:
             await self._relayed(call, await self._forwarded(call, plan, account), account, None)
             return
@@ -344,11 +356,25 @@ class Passage:
         reads_on = self._left and self._asking is not None and self._services.tasks.owed < MAX_READ_ON
         if not reads_on:
             self._abandon()
+        self._note()
         closed = not reads_on and (self._account is None or self._account.close())
         if closed and self._claim is None:
             settle(self._record, self._services.sinks, self._services.clock)
         else:
             self._services.tasks.owe(self._end_later(reads_on=reads_on))
+
+    def _note(self) -> None:
+        """What spans are made of, and was not written down on the way."""
+        record = self._record
+        if record.trace is None:  # nobody was proven to ask, so nobody's context is heard
+            record.trace = trace_of([], "link", False, self._services.accounts.random)
+        if self._services.explains and record.stream and self._account is not None:
+            self._account.tell()
+        for verdict in record.verdicts:
+            if verdict.began is not None:
+                step = Step(f"guard {verdict.guard}", verdict.began, verdict.began + verdict.duration_s)
+                step.attributes = {"gw.guardrail.direction": verdict.direction}
+                record.steps.append(step)
 
     def _abandon(self) -> None:
         """An answer that was asked for beside the call, and that nobody waits for now."""

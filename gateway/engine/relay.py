@@ -22,6 +22,7 @@ from gateway.engine.judge import Regenerate, blocked_by
 from gateway.engine.output import Output
 from gateway.engine.tasks import Tasks
 from gateway.wire import sse
+from gateway.wire.answered import said
 from gateway.wire.dialect import Dialect, StreamState
 from gateway.wire.dialects import DIALECTS
 from gateway.wire.encodings import ReplyDecoder
@@ -210,13 +211,15 @@ class Relay:
             self._account.begin_stream(self._shape)
 
     def _seen(self, frames: list[bytes], hide_usage: bool) -> Iterator[bytes]:
-        state, meter = self._state, self._account.meter
+        state, meter, attempt = self._state, self._account.meter, self._attempt
         if state is None or meter is None:
             yield from frames
             return
         for frame in frames:
             hidden = state.observe(frame) and hide_usage
-            self._attempt.reported = state.usage
+            attempt.reported = state.usage
+            if attempt.first_chunk_s is None:
+                attempt.first_chunk_s = self._clock.monotonic() - attempt.started
             meter.feed(frame)
             if self._made is not None:
                 self._find_made(frame)
@@ -279,6 +282,7 @@ class Relay:
         except orjson.JSONDecodeError:
             raise UpstreamFault(BAD_CONTENT, "answer is not JSON") from None
         self._attempt.reported = self._dialect.usage_of(document)
+        self._attempt.response_id, self._attempt.finish_reasons = said(self._shape, document)
         if self._attempt.reported.output_tokens is None:
             self._account.wrote(text_of_document(self._shape, document))
         if self._made is not None and type(document) is dict and type(document.get("id")) is str:

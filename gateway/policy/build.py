@@ -14,17 +14,19 @@ from gateway.core.model import Caller, Names, Pool, Provider, Timeouts, Tls
 from gateway.core.secret import Secret
 from gateway.policy import schema
 from gateway.policy.accounts import AccountsBuilder
-from gateway.policy.compile import Limits, ModelTable, Passthrough, PolicySet, TargetRule
+from gateway.policy.compile import Limits, ModelTable, Passthrough, PolicySet, TargetRule, Tracing
 from gateway.policy.guards import GuardBuilder, Workshop, no_network
 from gateway.policy.problems import Problem, dotted
 from gateway.policy.suggest import suggestion
 from gateway.prices.bundled import provider_ids
+from gateway.sinks.sampling import Keep
 
 Where = Callable[..., tuple[str, int]]
 
 _FORBIDDEN_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer", "expect", "cookie"}
     | {"proxy-authorization", "keep-alive", "content-encoding", "accept-encoding", "content-type"}
+    | {"traceparent", "tracestate"}
 )
 _EXAMPLE_KEYS = ("", "test", "secret", "changeme", "password", "sk-example", "sk-test", "gw-example", "example", "key")
 _EXAMPLE_DIGESTS = frozenset(hashlib.sha256(key.encode()).hexdigest() for key in _EXAMPLE_KEYS)
@@ -91,6 +93,7 @@ class Builder:
             rate_limits=self._accounts.rate_limits(),
             prices=self._accounts.prices(),
             accounting=self._accounts.accounting(),
+            tracing=self._tracing(),
         )
 
     def _problem(self, path: tuple[str | int, ...], message: str) -> None:
@@ -140,6 +143,7 @@ class Builder:
             stream_usage=row.stream_usage,
             catalogue=row.catalogue or "",
             output_cap_field=row.output_cap_field,
+            traceparent=row.traceparent,
             timeouts=Timeouts(**row.timeouts.model_dump()),
             pool=Pool(**row.pool.model_dump()),
             tls=self._tls(path, row.tls),
@@ -237,14 +241,37 @@ class Builder:
             if name not in used and not row.optional:
                 self._problem(("providers", name), "no model and no passthrough uses this provider: remove it")
 
+    # -- tracing
+
+    def _tracing(self) -> Tracing:
+        row = self._document.tracing
+        for index, name in enumerate(row.keep.callers):
+            self._check_caller(("tracing", "keep", "callers", index), name)
+        keep = Keep(
+            errors=row.keep.errors,
+            blocked=row.keep.blocked,
+            masked=row.keep.masked,
+            slower_than_s=row.keep.slower_than_s,
+            dearer_than_nano=row.keep.dearer_than_usd,
+            callers=Names.of(row.keep.callers),
+        )
+        return Tracing(row.sample, keep, frozenset(row.profiles), row.spans == "thin", row.metrics)
+
+    def _check_caller(self, path: tuple[str | int, ...], wanted: str) -> None:
+        """Names from tokens cannot be known beforehand."""
+        known = self._document.callers
+        if not known or self._document.issuers or self._is_wrong("callers") or self._is_wrong("issuers"):
+            return
+        if not Names.of(list(known)).meets(wanted):
+            self._problem(path, f'there is no caller "{wanted}"{suggestion(wanted, known)}')
+
     # -- callers
 
     def _keys(self) -> dict[str, KeyRow]:
         found: dict[str, KeyRow] = {}
         for name, row in self._document.callers.items():
             self._guards.known(("callers", name, "guards"), row.guards)
-            models, endpoints = Names.of(row.models), Names.of(row.endpoints)
-            caller = Caller(name, row.team, models, endpoints, dict(row.labels), row.guards or "")
+            caller = _caller(name, row)
             expires_at = self._expiry(name, row.expires_at)
             for index, digest in enumerate(row.key_sha256):
                 path = ("callers", name, "key_sha256", index)
@@ -294,8 +321,28 @@ class Builder:
         )
 
 
+def _caller(name: str, row: schema.CallerRow) -> Caller:
+    return Caller(
+        name=name,
+        team=row.team,
+        models=Names.of(row.models),
+        endpoints=Names.of(row.endpoints),
+        labels=dict(row.labels),
+        guards=row.guards or "",
+        trace_mode=row.trace.mode,
+        trusted=row.trace.trusted,
+    )
+
+
 def _rights(rule: schema.RightsRow) -> Rights:
-    return Rights(Names.of(rule.models), Names.of(rule.endpoints), dict(rule.labels), rule.guards or "")
+    return Rights(
+        models=Names.of(rule.models),
+        endpoints=Names.of(rule.endpoints),
+        labels=dict(rule.labels),
+        guards=rule.guards or "",
+        trace_mode=rule.trace.mode,
+        trusted=rule.trace.trusted,
+    )
 
 
 def _collides(path: str) -> bool:

@@ -9,9 +9,11 @@ from typing import Literal
 from gateway.callers.issuer import Issuer
 from gateway.callers.keys import KeyRow
 from gateway.core.model import Caller, Names, Provider, Target
+from gateway.core.money import NANO
 from gateway.core.rules import GuardSet
 from gateway.policy.limits import LimitRule, LimitTable
 from gateway.prices.rows import PriceRow
+from gateway.sinks.sampling import Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,18 @@ class Accounting:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """Which calls have their spans kept, and how spans look, as the section `tracing` of the policy says it. `sample`
+    is a share from 0 to 1; `metrics` the generation of the GenAI metrics."""
+
+    sample: float = 1.0
+    keep: Keep = Keep(slower_than_s=30.0, dearer_than_nano=NANO)
+    profiles: frozenset[str] = frozenset({"openinference", "langfuse", "mlflow"})
+    thin: bool = False
+    metrics: Literal["b", "c", "both"] = "c"
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySet:
     """One version of the policy. The same files make the same version. `model_guards`: names and patterns of models
     -> guard set; `model_caps`: -> the most output tokens that a call may ask for."""
@@ -124,6 +138,7 @@ class PolicySet:
     rate_limits: tuple[LimitRule, ...] = ()
     prices: tuple[PriceRow, ...] = ()
     accounting: Accounting = Accounting()
+    tracing: Tracing = Tracing()
     limit_table: LimitTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from gateway.callers.issuer import Rights
 from gateway.core.model import Caller, Names, Provider
 from gateway.core.money import dollars
 from gateway.core.rates import Rates
 from gateway.core.rules import GuardSet, Rule
-from gateway.policy.compile import PolicySet, guards_for, output_cap
+from gateway.policy.compile import PolicySet, Tracing, guards_for, output_cap
 from gateway.policy.limits import LimitRule, Measure, rules_for
 from gateway.policy.suggest import suggestion
 from gateway.prices.catalogue import Catalogue
+from gateway.sinks.sampling import Keep
 
 
 def explain(policy: PolicySet, caller_name: str, model: str) -> str:
@@ -38,7 +40,7 @@ def _identity(policy: PolicySet, name: str) -> list[str]:
             lines = [f"    issuer     {name} ({issuer.issuer}), audience {issuer.audience}"]
             for when, rights in issuer.rights:
                 claims = ", ".join(f"{claim}={value}" for claim, value in when.items()) or "every token"
-                lines.append(f"    rights     {claims}: models {_names(rights.models)}")
+                lines.append(f"    rights     {claims}: models {_names(rights.models)}; trace {_trace(rights)}")
             return lines
     known = {row.caller.name for row in policy.keys.values()} | {issuer.name for issuer in policy.issuers}
     raise ValueError(f'there is no caller and no issuer "{name}"{suggestion(name, known)}')
@@ -49,6 +51,7 @@ def _caller(caller: Caller) -> list[str]:
         f"    caller     {caller.name}, team {caller.team}",
         f"    models     {_names(caller.models)}",
         f"    endpoints  {_names(caller.endpoints)}",
+        f"    trace      {_trace(caller)}",
     ]
 
 
@@ -66,7 +69,7 @@ def _bind(policy: PolicySet, name: str, model: str) -> list[str]:
         lines += _target(policy.providers[target.provider], target.model, index)
     if policy.left_out:
         lines.append(f"    left out   {', '.join(policy.left_out)} (optional, and not configured)")
-    return lines + _relay(guards)
+    return [*lines, *_relay(guards), "", *_settle(policy.tracing)]
 
 
 def _guard_set(policy: PolicySet, caller: Caller | None, name: str, model: str) -> GuardSet | None:
@@ -154,6 +157,37 @@ def _relay(guards: GuardSet | None) -> list[str]:
     return ["", f"7 relay      streams: {holds[guards.hold]}", *map(_rule, guards.output)]
 
 
+def _trace(row: Caller | Rights) -> str:
+    modes = {
+        "link": "linked to the caller's",
+        "continue": "the caller's is continued",
+        "continue-plain": "the caller's is continued, without tokens and cost",
+    }
+    return modes[row.trace_mode] + (", its sampled flag decides" if row.trusted else "")
+
+
+def _settle(tracing: Tracing) -> list[str]:
+    kept = _kept(tracing.keep)
+    profiles = f", for {', '.join(sorted(tracing.profiles))}" if tracing.profiles else ""
+    return [
+        "8 settle",
+        f"    sampled    {tracing.sample:.4g} of the calls{f'; always {kept}' if kept and tracing.sample < 1 else ''}",
+        f"    spans      {'thin' if tracing.thin else 'full'}{profiles}",
+    ]
+
+
+def _kept(keep: Keep) -> str:
+    rules = {
+        "errors": keep.errors,
+        "blocked": keep.blocked,
+        "masked": keep.masked,
+        f"slower than {keep.slower_than_s or 0:g} s": keep.slower_than_s is not None,
+        f"dearer than {dollars(keep.dearer_than_nano or 0)} dollars": keep.dearer_than_nano is not None,
+        f"of {_names(keep.callers)}": keep.callers != Names.of([]),
+    }
+    return ", ".join(rule for rule, holds in rules.items() if holds)
+
+
 def _rule(rule: Rule) -> str:
     how = f"{rule.action} ({rule.operator})" if rule.action == "mask" else rule.action
     fails = "lets pass" if rule.fails_open else "blocks"
@@ -178,6 +212,7 @@ def _target(provider: Provider, model: str, index: int) -> list[str]:
         f"               {provider.base_url or 'built in'}",
         f"               connect {times.connect_s:g} s, first byte {times.first_byte_s:g} s, "
         f"idle {times.idle_s:g} s, total {times.total_s:g} s",
+        *(["               is told of the trace (traceparent)"] if provider.traceparent else []),
     ]
 
 

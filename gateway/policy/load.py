@@ -24,7 +24,7 @@ Entry = tuple[str, str]
 GUARD_TYPES: dict[str, type[BaseModel]] = {get_args(row.model_fields["type"].annotation)[0]: row for row in ROWS}
 MAX_FILE_BYTES = 4 * 2**20
 _SECTIONS = tuple(PolicyDocument.model_fields)
-_UNDIVIDED = frozenset({"limits", "accounting"})  # sections without names in them; each stands in one file
+_UNDIVIDED = frozenset({"limits", "accounting", "tracing"})  # sections without names in them; each stands in one file
 __all__ = ["PolicyError", "PolicyErrors", "Source", "load", "read_source", "referenced", "version_of"]
 
 

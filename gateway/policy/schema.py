@@ -21,6 +21,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, strict=False)]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
 Hold = Literal["window", "all", "observe"]
 Mode = Literal["hard", "soft"]
+Profile = Literal["openinference", "langfuse", "mlflow"]
 
 
 _DOLLARS = r"^[0-9]{1,10}(\.[0-9]{1,9})?$"
@@ -107,6 +108,9 @@ class ProviderRow(_Strict):
     output_cap_field: Literal["max_completion_tokens", "max_tokens"] = Field(
         "max_completion_tokens", description="The field that the gateway bounds the output of a chat with."
     )
+    traceparent: bool = Field(
+        False, description="Tell it of the trace: for servers of your own that join it, such as vLLM."
+    )
     timeouts: TimeoutsRow = TimeoutsRow()  # type: ignore[call-arg]  # every field has a default
     pool: PoolRow = PoolRow()  # type: ignore[call-arg]
     tls: TlsRow = TlsRow()  # type: ignore[call-arg]
@@ -129,6 +133,17 @@ class ModelRow(_Strict):
     )
 
 
+class CallerTraceRow(_Strict):
+    """What becomes of the trace context (traceparent) that a caller sends."""
+
+    mode: Literal["continue", "link", "continue-plain"] = Field(
+        "link",
+        description="link: a trace of its own that links to the caller's. continue: spans join the caller's trace. "
+        "continue-plain: they join, without tokens and cost, as the caller's own instrumentation reports these.",
+    )
+    trusted: bool = Field(False, description="Its sampled flag decides, where no rule of tracing.keep does.")
+
+
 class CallerRow(_Strict):
     """Who may ask for what."""
 
@@ -139,6 +154,7 @@ class CallerRow(_Strict):
     expires_at: str | None = Field(None, description="Date or RFC 3339 time; the keys are refused from then on.")
     labels: dict[str, str] = Field({}, description="Free labels.")
     guards: Name | None = Field(None, description="Guard set; none: the model's, else the set named default.")
+    trace: CallerTraceRow = CallerTraceRow()  # type: ignore[call-arg]
 
 
 class RightsRow(_Strict):
@@ -149,6 +165,7 @@ class RightsRow(_Strict):
     endpoints: list[Name] = ["*"]
     labels: dict[str, str] = {}
     guards: Name | None = None
+    trace: CallerTraceRow = CallerTraceRow()  # type: ignore[call-arg]
 
 
 class ClaimsRow(_Strict):
@@ -315,6 +332,34 @@ class AccountingRow(_Strict):
     local_share: float = Field(0.05, gt=0, le=1, strict=False, description="Share of an amount a process may use.")
 
 
+class KeepRow(_Strict):
+    """Calls whose spans are kept, whatever is sampled."""
+
+    errors: bool = Field(True, description="Failed: a status from 500 on, or an answer that was cut.")
+    blocked: bool = Field(True, description="Blocked by a guard.")
+    masked: bool = Field(False, description="Changed by a guard that masks.")
+    slower_than_s: Seconds | None = Field(30.0, description="Took longer; null: never for this.")
+    dearer_than_usd: Usd | None = Field(1, validate_default=True, description="Cost more; null: never for this.")
+    callers: list[Name] = Field([], description="Of these callers, names or patterns.")
+
+
+class TracingRow(_Strict):
+    """Which calls have their spans kept and exported, and how spans look. Ledger and metrics count every call."""
+
+    sample: float = Field(1.0, ge=0, le=1, strict=False, description="Share of the calls; the same for a whole trace.")
+    keep: KeepRow = KeepRow()  # type: ignore[call-arg]
+    profiles: list[Profile] = Field(
+        ["openinference", "langfuse", "mlflow"],
+        description="Names that back ends read beside OpenTelemetry's own, which are always there.",
+    )
+    spans: Literal["full", "thin"] = Field(
+        "full", description="thin: what guards and reservations did are events of the call's span, not spans."
+    )
+    metrics: Literal["b", "c", "both"] = Field(
+        "c", description="Generation of OpenTelemetry's GenAI metrics. b: versions 1.37 to 1.41. c: the later ones."
+    )
+
+
 class PolicyDocument(_Strict):
     """All policy files together."""
 
@@ -330,6 +375,7 @@ class PolicyDocument(_Strict):
     rate_limits: dict[Name, RateLimitRow] = {}
     prices: dict[Name, PriceRow] = {}
     accounting: AccountingRow = AccountingRow()  # type: ignore[call-arg]
+    tracing: TracingRow = TracingRow()  # type: ignore[call-arg]
 
 
 def json_schema() -> dict[str, Any]:

@@ -18,10 +18,12 @@ import uvloop
 from gateway.assembly import Gateway
 from gateway.core.clock import SystemClock
 from gateway.core.ports import LedgerUnusable
+from gateway.core.trace import TraceSpan
 from gateway.policy.load import PolicyError, PolicyErrors
 from gateway.server.control import Channel, snapshot_to_json, source_from_json
 from gateway.server.errors import render
 from gateway.server.process import mask_key
+from gateway.server.traces import Row, span_row
 from gateway.server.worker import Worker, drain, settle_memory
 from gateway.settings import Settings, read_settings
 from gateway.sinks.log import Lines, StandardLog, make_log
@@ -71,6 +73,11 @@ async def _obey(
 async def _answer(message: dict[str, Any], gateway: Gateway, worker: Worker, listen: socket.socket) -> dict[str, Any]:
     if message["do"] == "snapshot":
         return {"snapshot": snapshot_to_json(worker.snapshot())}
+    if message["do"] == "traces":
+        return {"traces": _rows(await worker.traces(message["count"]))}
+    if message["do"] == "trace":
+        found = await worker.trace(message["name"])
+        return {"traces": _rows([found] if found else [])}
     if message["do"] == "budgets":
         return {"budgets": await worker.budgets()}
     source = source_from_json(message["files"])
@@ -82,6 +89,10 @@ async def _answer(message: dict[str, Any], gateway: Gateway, worker: Worker, lis
         return {"ok": False, "error": str(problems)}
     settle_memory()
     return {"ok": True, "error": ""}
+
+
+def _rows(traces: list[list[TraceSpan]]) -> list[list[Row]]:
+    return [[span_row(span) for span in spans] for spans in traces]
 
 
 def main() -> int:

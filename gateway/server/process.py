@@ -22,7 +22,7 @@ from gateway.core.clock import SystemClock
 from gateway.core.ports import LedgerUnusable
 from gateway.core.secret import Secret
 from gateway.policy.load import PolicyError, PolicyErrors, read_source
-from gateway.server import accounts
+from gateway.server import accounts, traces
 from gateway.server.admin import Admin
 from gateway.server.connection import Listener
 from gateway.server.errors import render
@@ -31,6 +31,7 @@ from gateway.server.worker import Worker, connection_limits, drain, settle_memor
 from gateway.settings import Settings
 from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
+from gateway.sinks.otlp_settings import read_otlp
 from gateway.stores.redis import StoreUnusable
 
 Announce = Callable[[str], None] | None
@@ -70,7 +71,8 @@ async def _serve(
 ) -> int:
     fleet = await _started(settings, environ, sock, log)
     fleet.watch()
-    admin = Admin(fleet, token, accounts.routes(fleet.ledger, fleet.budgets))
+    more = {**accounts.routes(fleet.ledger, fleet.budgets), **traces.routes(fleet.traces, fleet.trace)}
+    admin = Admin(fleet, token, more)
     admin_server = await _serve_admin(admin, settings, admin_sock)
     _tell_ready(settings, sock, admin_sock, log, announce)
     stop = _Signals(fleet)
@@ -86,6 +88,7 @@ async def _started(
     """The one worker in this process, or the supervisor of several."""
     fleet: Worker | Supervisor
     try:
+        read_otlp(environ)
         source = read_source(settings.policies)
         key = mask_key(settings)  # made here, so that workers find it
         if settings.workers == 1:
@@ -96,7 +99,7 @@ async def _started(
             return worker
         fleet = Supervisor(settings, environ, sock, log)
         await fleet.start(source)
-    except (PolicyError, PolicyErrors, WorkerFailed, LedgerUnusable, StoreUnusable) as problems:
+    except (PolicyError, PolicyErrors, WorkerFailed, LedgerUnusable, StoreUnusable, ValueError) as problems:
         raise StartError(str(problems)) from None
     return fleet
 

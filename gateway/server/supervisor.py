@@ -18,9 +18,11 @@ from structlog.typing import FilteringBoundLogger
 from gateway.assembly import opened_ledger, refuse_uncounted
 from gateway.core.ports import Ledger
 from gateway.core.reports import Row
+from gateway.core.trace import TraceSpan
 from gateway.policy.load import PolicyError, PolicyErrors, Source, load, read_source, version_of
 from gateway.policy.watch import Watcher
 from gateway.server.control import Channel, snapshot_from_json, source_to_json
+from gateway.server.traces import span_of
 from gateway.settings import Settings
 from gateway.sinks.metrics import Metrics, Snapshot
 
@@ -115,6 +117,21 @@ class Supervisor:
                 rows: list[Row] = answer["budgets"]
                 return rows
         return []
+
+    async def traces(self, count: int) -> list[list[TraceSpan]]:
+        """The last of all workers, by their ends."""
+        found = [spans for answer in await self._all({"do": "traces", "count": count}) for spans in answer]
+        return sorted(found, key=lambda spans: spans[0].end_ns)[-count:]
+
+    async def trace(self, name: str) -> list[TraceSpan] | None:
+        found = await self._all({"do": "trace", "name": name})
+        return [span for answer in found for spans in answer for span in spans] or None
+
+    async def _all(self, message: dict[str, Any]) -> list[list[list[TraceSpan]]]:
+        answers = await asyncio.gather(*(self._ask(child, message) for child in self._children.values()))
+        return [
+            [[span_of(row) for row in rows] for rows in answer["traces"]] for answer in answers if answer is not None
+        ]
 
     def _check(self, source: Source) -> None:
         refuse_uncounted(load(source, self._settings.policies, self._environ), self._settings)

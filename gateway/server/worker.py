@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.assembly import Gateway
 from gateway.core.ports import Ledger
 from gateway.core.reports import Row
+from gateway.core.trace import TraceSpan
 from gateway.policy.load import Source
 from gateway.server.connection import ConnectionLimits, Listener
 from gateway.settings import Settings
@@ -120,6 +121,7 @@ class Worker:
 
     def snapshot(self) -> Snapshot:
         metrics = self._gateway.metrics
+        self._gateway.note_state()
         metrics.open_calls.set((), len(self._gateway.tasks))
         metrics.connections.set((), len(self._listener.connections))
         return metrics.snapshot()
@@ -138,6 +140,12 @@ class Worker:
     @property
     def ledger(self) -> Ledger:
         return self._gateway.accounts.ledger
+
+    async def traces(self, count: int) -> list[list[TraceSpan]]:
+        return self._gateway.traces.last(count)
+
+    async def trace(self, name: str) -> list[TraceSpan] | None:
+        return self._gateway.traces.find(name)
 
     async def budgets(self) -> list[Row]:
         return await self._gateway.budgets()

@@ -162,6 +162,8 @@ def call_fields(record: Record) -> dict[str, Any]:
         fields["error"] = record.error
     if record.detail:
         fields["detail"] = record.detail[:MAX_TEXT]
+    if record.trace is not None:
+        fields["trace_id"], fields["span_id"] = f"{record.trace.trace_id:032x}", f"{record.trace.span_id:016x}"
     if record.attempts:
         fields |= _spent(record.attempts)
     return fields

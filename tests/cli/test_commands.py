@@ -15,7 +15,8 @@ import yaml
 from gateway.__main__ import main
 
 COMMANDS = (
-    "serve", "check", "explain", "scan", "usage", "budgets", "reconcile", "ledger", "schema", "init", "keys", "healthcheck",
+    "serve", "check", "explain", "scan", "usage", "budgets", "trace", "reconcile", "ledger", "schema", "init", "keys",
+    "healthcheck",
 )  # fmt: skip
 DIGEST = hashlib.sha256(b"gw-key").hexdigest()
 PROVIDERS = """\

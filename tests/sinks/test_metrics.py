@@ -2,7 +2,9 @@
 
 from gateway.core.model import Attempt, Record
 from gateway.core.usage import Usage
-from gateway.sinks.metrics import MAX_SERIES, Metrics, merged
+from gateway.sinks.families import MAX_SERIES
+from gateway.sinks.genai_metrics import Names
+from gateway.sinks.metrics import Metrics, merged
 
 
 def settled(**facts):
@@ -80,3 +82,41 @@ def test_label_values_are_escaped():
     metrics = Metrics()
     metrics.refusals.add(('a"b\\c\nd',))
     assert 'code="a\\"b\\\\c\\nd"' in metrics.render()
+
+
+def test_a_state_is_as_bad_as_that_of_the_worst_process_and_amounts_add_up():
+    one, two = Metrics(), Metrics()
+    for metrics, up, waiting in ((one, 1.0, 3), (two, 0.0, 4)):
+        metrics.ledger_up.set((), up)
+        metrics.export_waiting.set((), waiting)
+        metrics.adopt("v7", Names(str))
+    text = merged([one.snapshot(), two.snapshot(), Metrics().snapshot()]).render()
+    assert "gateway_ledger_up 0\n" in text
+    assert "gateway_export_waiting 7\n" in text
+    assert 'gateway_policy_info{version="v7"} 1\n' in text
+
+
+def test_what_is_counted_elsewhere_is_set():
+    metrics = Metrics()
+    for total in (2.0, 5.0):
+        metrics.export_drops.set(("queue_full",), total)
+    assert 'gateway_export_dropped_spans_total{reason="queue_full"} 5\n' in metrics.render()
+
+
+def test_families_with_samples_become_series_of_opentelemetry():
+    metrics = Metrics()
+    metrics.record(settled(duration_s=0.2))
+    metrics.open_calls.set((), 3)
+    series = {one.name: one for one in metrics.series()}
+    assert "gateway.first_byte" not in series
+    calls, duration, running = series["gateway.calls"], series["gateway.call.duration"], series["gateway.open_calls"]
+    assert (calls.kind, calls.points[0][1], calls.points[0][0]["outcome"]) == ("counter", 1, "ok")
+    assert (running.kind, running.points) == ("gauge", [({}, 3)])
+    counts, total, count = duration.points[0][1]
+    assert (duration.unit, total, count, len(counts)) == ("s", 0.2, 1, len(duration.bounds) + 1)
+    assert duration.bounds[counts.index(1)] == 0.25
+
+
+def test_names_of_families_are_told_apart():
+    names = [family.name for family in Metrics().families()]
+    assert len(set(names)) == len(names)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,11 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    policy: str, tmp_path: Path, clock: Clock | None = None, **settings: object
+    policy: str,
+    tmp_path: Path,
+    clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+    **settings: object,
 ) -> AsyncIterator[Running]:
     policies = tmp_path / "policies"
     policies.mkdir(exist_ok=True)
@@ -92,7 +96,7 @@ async def running(
     log = make_log("json", "debug", stream)
     gateway = Gateway(
         made,
-        {"FAKE_KEY": PROVIDER_KEY},
+        {"FAKE_KEY": PROVIDER_KEY, **(environ or {})},
         log,
         clock or SystemClock(),
         Metrics(),

@@ -1,0 +1,152 @@
+"""What single back ends read beside the GenAI conventions, each a profile that an operator switches on:
+
+openinference    Phoenix and whoever reads OpenInference: llm.*, session.id
+langfuse         buckets of tokens and dollars that share nothing, as its own list of names counts some tokens twice
+mlflow           the cost as it was charged, in place of its own price list's
+
+All of it describes the same attempt as the span's `gen_ai.*`; none of it adds a second call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+
+from gateway.core.model import Attempt, Record
+from gateway.core.money import NANO
+from gateway.core.rates import MILLION, NEIGHBOURS
+from gateway.core.trace import Value
+from gateway.core.usage import BUCKETS, INPUT_BUCKETS
+from gateway.sinks.genai import is_charged, model_of
+from gateway.sinks.provider_facts import ProviderFacts
+
+_DOLLAR: Final = MILLION * NANO  # in millionths of a nano-dollar
+
+# Langfuse takes any name, and adds up those with "input" and those with "output" in them.
+_LANGFUSE_BUCKETS: Final = dict(
+    zip(
+        BUCKETS,
+        (
+            "input",
+            "input_cached_tokens",
+            "input_cache_creation",
+            "input_audio_tokens",
+            "input_image_tokens",
+            "output",
+            "output_reasoning_tokens",
+            "output_audio_tokens",
+            "output_image_tokens",
+        ),
+        strict=True,
+    )
+)
+
+
+def profiled(
+    record: Record, attempt: Attempt, facts: ProviderFacts, operation: str, profiles: frozenset[str]
+) -> dict[str, Value]:
+    """The attributes of these profiles for a span of a model call. To fetch what is stored is none."""
+    found: dict[str, Value] = {}
+    if not profiles or operation == "fetch_response":
+        return found
+    costs = bucket_costs(attempt)
+    for name in profiles:
+        found |= PROFILES[name](record, attempt, facts, operation, costs)
+    return found
+
+
+def bucket_costs(attempt: Attempt) -> dict[str, int]:
+    """By bucket, in millionths of a nano-dollar, so that sums are exact. Empty where they are not known apart: without
+    a price, and with a flat charge."""
+    rates, usage = attempt.rates, attempt.usage
+    if rates is None or attempt.cost_nano is None:
+        return {}
+    per_million = rates.at(usage.input_tokens)
+    costs = {}
+    for bucket, tokens in zip(BUCKETS, usage.counts(), strict=True):
+        if tokens:
+            rate = per_million.get(bucket, per_million.get(NEIGHBOURS.get(bucket, ""), 0))
+            costs[bucket] = tokens * rate
+    return costs
+
+
+def session_attributes(asked: Mapping[str, Value]) -> dict[str, Value]:
+    """The names that all but the conventions have for a conversation."""
+    session = asked.get("gen_ai.conversation.id")
+    return {"session.id": session} if session is not None else {}
+
+
+def _openinference(
+    record: Record, attempt: Attempt, facts: ProviderFacts, operation: str, costs: Mapping[str, int]
+) -> dict[str, Value]:
+    model, usage = model_of(attempt), attempt.usage
+    found: dict[str, Value]
+    if operation == "embeddings":
+        found = {"openinference.span.kind": "EMBEDDING", "embedding.model_name": model}
+    else:
+        found = {
+            "openinference.span.kind": "LLM",
+            "llm.system": facts.name,
+            "llm.provider": facts.name,
+            "llm.model_name": model,
+        }
+    if usage.total_tokens:
+        found["llm.token_count.prompt"] = usage.input_tokens
+        found["llm.token_count.completion"] = usage.output_tokens
+        found["llm.token_count.total"] = usage.total_tokens
+        details = (
+            ("llm.token_count.prompt_details.cache_read", usage.cached_input),
+            ("llm.token_count.prompt_details.cache_write", usage.cache_write),
+            ("llm.token_count.completion_details.reasoning", usage.reasoning),
+        )
+        found |= {name: count for name, count in details if count}
+    if is_charged(attempt) and attempt.cost_nano is not None:
+        if costs:
+            found["llm.cost.prompt"], found["llm.cost.completion"] = _halves(costs)
+        found["llm.cost.total"] = attempt.cost_nano / NANO
+    return found | session_attributes(record.asked)
+
+
+def _langfuse(
+    record: Record, attempt: Attempt, _: ProviderFacts, __: str, costs: Mapping[str, int]
+) -> dict[str, Value]:
+    found: dict[str, Value] = session_attributes(record.asked)
+    if attempt.usage.total_tokens:
+        counts = zip(BUCKETS, attempt.usage.counts(), strict=True)
+        found["langfuse.observation.usage_details"] = _json(
+            {_LANGFUSE_BUCKETS[bucket]: count for bucket, count in counts if count}
+        )
+    if is_charged(attempt) and attempt.cost_nano is not None:
+        dollars = {_LANGFUSE_BUCKETS[bucket]: cost / _DOLLAR for bucket, cost in costs.items()}
+        found["langfuse.observation.cost_details"] = _json(dollars | {"total": attempt.cost_nano / NANO})
+    if record.stream and attempt.first_chunk_s is not None:
+        at = record.started_at + attempt.started - record.started + attempt.first_chunk_s
+        found["langfuse.observation.completion_start_time"] = datetime.fromtimestamp(at, UTC).isoformat()
+    return found
+
+
+def _mlflow(record: Record, attempt: Attempt, _: ProviderFacts, __: str, costs: Mapping[str, int]) -> dict[str, Value]:
+    found: dict[str, Value] = session_attributes(record.asked)
+    if is_charged(attempt) and attempt.cost_nano is not None:
+        told = {"total_cost": attempt.cost_nano / NANO}
+        if costs:
+            told["input_cost"], told["output_cost"] = _halves(costs)
+        found["mlflow.llm.cost"] = _json(told)
+    return found
+
+
+_Profile = Callable[[Record, Attempt, ProviderFacts, str, Mapping[str, int]], dict[str, Value]]
+PROFILES: Final[Mapping[str, _Profile]] = {"openinference": _openinference, "langfuse": _langfuse, "mlflow": _mlflow}
+
+
+def _halves(costs: Mapping[str, int]) -> tuple[float, float]:
+    """Dollars of input and of output."""
+    asked = sum(cost for bucket, cost in costs.items() if bucket in INPUT_BUCKETS)
+    return asked / _DOLLAR, (sum(costs.values()) - asked) / _DOLLAR
+
+
+def _json(value: Mapping[str, float]) -> str:
+    return orjson.dumps(value).decode()

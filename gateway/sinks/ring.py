@@ -1,0 +1,43 @@
+"""The calls that ended last, in memory: tracing that is useful before there is any back end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import islice
+
+from gateway.core.model import Record
+
+_TRACE_ID = 32  # hexadecimal digits
+
+
+class Ring:
+    """Holds `size` calls; the next one takes the place of the oldest. A call may share its trace with others."""
+
+    def __init__(self, size: int = 256) -> None:
+        self._size = size
+        self._calls: OrderedDict[str, Record] = OrderedDict()
+
+    def put(self, record: Record) -> None:
+        """A settled call, which has its id for itself."""
+        self._calls[record.call_id] = record
+        if len(self._calls) > self._size:
+            self._calls.popitem(last=False)
+
+    def last(self, count: int) -> list[Record]:
+        """The last `count` calls, the oldest first."""
+        return list(islice(reversed(self._calls.values()), count))[::-1]
+
+    def find(self, name: str) -> list[Record]:
+        """By the id of a call, or of a trace in hexadecimal: then all its calls, the oldest first."""
+        if name in self._calls:
+            return [self._calls[name]]
+        number = _number(name)
+        return [record for record in self._calls.values() if record.trace and number == record.trace.trace_id]
+
+
+def _number(name: str) -> int:
+    """0, which is no trace, where it is no trace id."""
+    try:
+        return int(name, 16) if len(name) == _TRACE_ID else 0
+    except ValueError:
+        return 0

@@ -1,0 +1,53 @@
+"""The last calls: found by call and by trace, and never more of them than there is room for."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.model import Record
+from gateway.core.trace import Trace
+from gateway.sinks.ring import Ring
+
+
+def call(number: int, trace_id: int) -> Record:
+    return Record(call_id=f"req_{number}", started_at=0.0, started=0.0, trace=Trace(trace_id, number))
+
+
+def ids(found: list[Record]) -> list[str]:
+    return [record.call_id for record in found]
+
+
+def filled(*calls: Record, size: int = 256) -> Ring:
+    ring = Ring(size)
+    for record in calls:
+        ring.put(record)
+    return ring
+
+
+def test_the_last_calls_come_in_their_order() -> None:
+    ring = filled(*(call(number, number) for number in range(1, 6)))
+    assert ids(ring.last(3)) == ["req_3", "req_4", "req_5"]
+    assert len(ring.last(99)) == 5
+    assert ring.last(0) == []
+
+
+def test_a_call_is_found_by_its_id_and_by_its_trace() -> None:
+    ring = filled(call(1, 0xABC))
+    assert ids(ring.find("req_1")) == ids(ring.find(f"{0xABC:032x}")) == ["req_1"]
+
+
+def test_calls_of_one_trace_are_found_together() -> None:
+    ring = filled(call(1, 7), call(2, 8), call(3, 7))
+    assert ids(ring.find(f"{7:032x}")) == ["req_1", "req_3"]
+    assert ids(ring.find("req_3")) == ["req_3"]
+
+
+@pytest.mark.parametrize("name", ["", "req_9", "7", f"{0:032x}", f"{9:032x}", "g" * 32, "é" * 32])
+def test_what_is_not_there_is_not_found(name: str) -> None:
+    assert filled(call(1, 7)).find(name) == []
+
+
+def test_the_oldest_makes_room() -> None:
+    ring = filled(*(call(number, 7) for number in range(1, 5)), size=2)
+    assert ids(ring.last(9)) == ids(ring.find(f"{7:032x}")) == ["req_3", "req_4"]
+    assert ring.find("req_1") == []
