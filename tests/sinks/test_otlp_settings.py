@@ -110,7 +110,7 @@ WRONG = [
     ("EXPORTER_OTLP_ENDPOINT", "http://[canary", "http://HOST:PORT"),
     ("EXPORTER_OTLP_ENDPOINT", "http://host:canary", "http://HOST:PORT"),
     ("EXPORTER_OTLP_ENDPOINT", "http://ho st/canary", "http://HOST:PORT"),
-    ("EXPORTER_OTLP_ENDPOINT", "http://user:canary@host", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ("EXPORTER_OTLP_ENDPOINT", "http://user:" + "canary@host", "OTEL_EXPORTER_OTLP_HEADERS"),
     ("EXPORTER_OTLP_TRACES_ENDPOINT", "http://host/?key=canary", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
     ("EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf; name the collector's HTTP port"),
     ("EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "http/protobuf"),
