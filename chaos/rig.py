@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.error import HTTPError
 
 from chaos.answers import CACHED_NANO, INPUT_NANO, OUTPUT_NANO, Rates
 from chaos.history import Budget, Counter, Row
-from chaos.servers import Gateway, Oracle, Server, Valkey
+from chaos.servers import Gateway, NotReady, Oracle, Server, Valkey
 from gateway.core.accounts import Entry, Query
 from gateway.core.money import dollars
 from gateway.ledgers.table import open_ledger
@@ -107,12 +109,24 @@ class Rig:
 
     async def counters(self) -> dict[str, Counter]:
         found: dict[str, Counter] = {}
-        for line in (await self.gateway.admin("/budgets"))["budgets"]:
+        for line in await self._balances():
             for budget in self.budgets:
                 name, each, value = budget.name.partition(":")
                 if line["name"] == name and (not each or value in line["counter"]):
                     found[budget.name] = Counter(line["amount_nano"], line["spent_nano"], line["reserved_nano"])
         return found
+
+    async def _balances(self) -> list[dict[str, Any]]:
+        """Asked again while the workers or the ledger are away for a moment, as they are after a fault."""
+        for pause_s in (0.2, 0.5, 1.0, 2.0, 4.0):
+            try:
+                lines: list[dict[str, Any]] = (await self.gateway.admin("/budgets"))["budgets"]
+                return lines
+            except HTTPError as error:
+                if error.code != 503:
+                    raise
+                await asyncio.sleep(pause_s)
+        raise NotReady("the budgets cannot be read")
 
 
 def _row_of(entry: Entry) -> Row:

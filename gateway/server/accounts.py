@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
-from gateway.core.ports import Ledger
+from gateway.core.errors import Refusal
+from gateway.core.ports import Ledger, LedgerDown
 from gateway.core.reports import Row
 from gateway.engine import statements
 from gateway.server.admin import JSON, Answer, Asked, Routes
@@ -26,7 +27,10 @@ def routes(ledger: Ledger, budgets: Budgets) -> Routes:
         return _json(await statements.attempts(ledger, asked.name))
 
     async def counters(_: Asked) -> Answer:
-        return _json({"budgets": await budgets()})
+        try:
+            return _json({"budgets": await budgets()})
+        except LedgerDown:
+            raise Refusal("ledger_unavailable", "The ledger cannot be read now.", retry_after_s=1) from None
 
     return {
         ("GET", "/usage"): (False, usage),

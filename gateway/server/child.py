@@ -17,7 +17,7 @@ import uvloop
 
 from gateway.assembly import Gateway
 from gateway.core.clock import SystemClock
-from gateway.core.ports import LedgerUnusable
+from gateway.core.ports import LedgerDown, LedgerUnusable
 from gateway.core.trace import TraceSpan
 from gateway.policy.load import PolicyError, PolicyErrors
 from gateway.server.control import Channel, snapshot_to_json, source_from_json
@@ -79,7 +79,7 @@ async def _answer(message: dict[str, Any], gateway: Gateway, worker: Worker, lis
         found = await worker.trace(message["name"])
         return {"traces": _rows([found] if found else [])}
     if message["do"] == "budgets":
-        return {"budgets": await worker.budgets()}
+        return {"budgets": await _budgets(worker)}
     source = source_from_json(message["files"])
     if message["do"] == "reload":
         return {"ok": await worker.reload(source), "error": gateway.last_error}
@@ -89,6 +89,14 @@ async def _answer(message: dict[str, Any], gateway: Gateway, worker: Worker, lis
         return {"ok": False, "error": str(problems)}
     settle_memory()
     return {"ok": True, "error": ""}
+
+
+async def _budgets(worker: Worker) -> list[Row] | None:
+    """None while the ledger cannot be read: what is asked here must not end the worker."""
+    try:
+        return await worker.budgets()
+    except LedgerDown:
+        return None
 
 
 def _rows(traces: list[list[TraceSpan]]) -> list[list[Row]]:

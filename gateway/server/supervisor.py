@@ -16,7 +16,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.assembly import opened_ledger, refuse_uncounted
-from gateway.core.ports import Ledger
+from gateway.core.ports import Ledger, LedgerDown
 from gateway.core.reports import Row
 from gateway.core.trace import TraceSpan
 from gateway.policy.load import PolicyError, PolicyErrors, Source, load, read_source, version_of
@@ -110,13 +110,14 @@ class Supervisor:
         }
 
     async def budgets(self) -> list[Row]:
-        """As any one worker sees them: they share the store."""
+        """As any one worker sees them: they share the store. LedgerDown."""
         for child in self._children.values():
             answer = await self._ask(child, {"do": "budgets"})
             if answer is not None:
-                rows: list[Row] = answer["budgets"]
-                return rows
-        return []
+                rows: list[Row] | None = answer["budgets"]
+                if rows is not None:
+                    return rows
+        raise LedgerDown("no worker can read the ledger now")
 
     async def traces(self, count: int) -> list[list[TraceSpan]]:
         """The last of all workers, by their ends."""

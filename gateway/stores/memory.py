@@ -10,7 +10,7 @@ from gateway.core.clock import Clock
 from gateway.stores.balances import SEEDED, denied
 from gateway.stores.counters import Bucket, Counter, Running
 
-SETTLED_S = 60.0
+SETTLED_S = 10.0
 SWEEP_AT = 4096
 IDLE_MAX = 100_000
 
