@@ -123,7 +123,7 @@ class Rig:
                 lines: list[dict[str, Any]] = (await self.gateway.admin("/budgets"))["budgets"]
                 return lines
             except HTTPError as error:
-                if error.code != 503:
+                if error.code < 500:
                     raise
                 await asyncio.sleep(pause_s)
         raise NotReady("the budgets cannot be read")

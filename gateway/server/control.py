@@ -29,6 +29,9 @@ class Channel:
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE_BYTES))
 
     async def send(self, message: dict[str, Any]) -> None:
+        """ConnectionError once it is closed: uvloop would raise something else."""
+        if self._writer.is_closing():
+            raise ConnectionResetError
         self._writer.write(orjson.dumps(message) + b"\n")
         await self._writer.drain()
 

