@@ -150,6 +150,7 @@ class Gateway:
         if settings.store is None:
             memory = MemoryStore(self._clock)
             return memory, memory
+        self.metrics.store_up.set((), 1)
         url, deadline_s = settings.store.reveal(), settings.store_deadline_s
         shared = open_store(url, self._clock, deadline_s=deadline_s, on_state=self._store_state)
         if isinstance(shared, RedisStore):
@@ -162,6 +163,7 @@ class Gateway:
         return shared, LocalShare(shared, MemoryStore(self._clock), policy.accounting.local_share)
 
     def _store_state(self, is_down: bool) -> None:
+        self.metrics.store_up.set((), not is_down)
         if is_down:
             self._log.error("store_down")
         else:
@@ -264,6 +266,8 @@ class Gateway:
         metrics, accounts = self.metrics, self.accounts
         metrics.leases.set((), len(accounts.leases))
         metrics.settlements_waiting.set((), accounts.unsettled)
+        metrics.ledger_up.set((), accounts.ledger.up)
+        metrics.ledger_waiting.set((), accounts.ledger.waiting)
         if self._exporter is not None:
             stats = self._exporter.stats
             metrics.export_waiting.set((), stats.waiting)

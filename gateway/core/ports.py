@@ -173,6 +173,14 @@ class Ledger(Protocol):
         """Durable when done. Kept and tried again until the ledger takes it. A second outcome of one attempt is
         dropped: the first one holds."""
 
+    @property
+    def up(self) -> bool:
+        """Whether the last rows were taken, as far as they have been tried."""
+
+    @property
+    def waiting(self) -> int:
+        """Rows that were handed in and are not durable yet."""
+
     async def close_orphan(self, attempt: str, at: float) -> int:
         """The attempt's cost in nano-dollars; one that is open is concluded as `unknown`, charged at its reservation. 0
         for one without intent."""

@@ -26,12 +26,13 @@ class Table(Protocol):
 
 class Batch:
     """One transaction's worth of items. The thread fills in what became of them: a result or a failure for each
-    future, and the outcomes that are to be tried again."""
+    future, and the outcomes that are to be tried again. `down`: the database did not take them."""
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
         self.told: list[tuple[asyncio.Future[Any], Any]] = []
         self.stuck: list[Item] = []
+        self.down = False
 
 
 class Committer:
@@ -61,6 +62,7 @@ class Committer:
         except Exception as failure:
             self._roll_back()
             if _is_down(failure):
+                batch.down = True
                 batch.stuck += [item for item in items if isinstance(item[0], Outcome)]
                 down = LedgerDown(f"the ledger cannot take rows now: {failure}")
                 batch.told += [(future, down) for what, future in items if not isinstance(what, Outcome)]

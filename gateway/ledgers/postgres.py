@@ -119,6 +119,14 @@ class PostgresLedger:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise LedgerDown(f"the ledger did not answer: {type(error).__name__}") from error
 
+    @property
+    def up(self) -> bool:
+        return self._writer.up
+
+    @property
+    def waiting(self) -> int:
+        return self._writer.waiting
+
     async def close_orphan(self, attempt: str, at: float) -> int:
         entry = await self.entry(attempt)
         if entry is not None and entry.outcome is None:

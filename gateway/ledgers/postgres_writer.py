@@ -59,6 +59,8 @@ class Writer:
         self._intents: list[tuple[Intent, asyncio.Future[None]]] = []
         self._outcomes: list[tuple[Outcome, asyncio.Future[None]]] = []
         self._resting = False
+        self._committing = 0
+        self.up = True
         self._work, self._closing = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
@@ -80,6 +82,10 @@ class Writer:
             self._work.set()
         return future
 
+    @property
+    def waiting(self) -> int:
+        return len(self._intents) + len(self._outcomes) + self._committing
+
     async def close(self) -> None:
         self._closing.set()
         self._work.set()
@@ -96,7 +102,7 @@ class Writer:
             await self._work.wait()
             self._work.clear()
             last = self._closing.is_set()
-            written = await self._write()
+            written = self.up = await self._write()
             if last:
                 return
             if written:
@@ -118,11 +124,14 @@ class Writer:
         while self._intents or self._outcomes:
             intents, outcomes = self._intents[:_BATCH], self._outcomes[:_BATCH]
             del self._intents[:_BATCH]
+            self._committing = len(intents)  # outcomes stay where they are until they are durable
             try:
                 await self._commit([row for row, _ in intents], [row for row, _ in outcomes])
             except Exception as error:  # whatever it is: nobody may wait for ever
                 self._failed(intents, error)
                 return False
+            finally:
+                self._committing = 0
             del self._outcomes[: len(outcomes)]
             _settle(intents)
             _settle(outcomes)

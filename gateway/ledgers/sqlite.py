@@ -77,6 +77,14 @@ class SqliteLedger:
     def conclude(self, outcome: Outcome) -> asyncio.Future[None]:
         return self._writing().put(outcome)
 
+    @property
+    def up(self) -> bool:
+        return self._writing().up
+
+    @property
+    def waiting(self) -> int:
+        return self._writing().waiting
+
     async def close_orphan(self, attempt: str, at: float) -> int:
         cost: int = await self._job(partial(upkeep.close_orphan, attempt=attempt, at=at))
         return cost

@@ -13,7 +13,8 @@ from gateway.core.usage import BUCKETS
 from gateway.ledgers.rows import ORIGIN, origin_of, outcome_row
 from gateway.ledgers.sqlite_schema import USAGE
 
-MOST_ROWS = 64
+MOST_ROWS = 48
+"""A statement is compiled for each number of rows up to this, and kept."""
 _INTENT_COLUMNS = 7
 _OUTCOME_COLUMNS = 11 + len(BUCKETS)
 _KEPT_IDS = 20_000
@@ -67,12 +68,9 @@ class SqliteTable:
         self._rates.forget()
 
     def _execute(self, statement: _Statement, rows: list[tuple[object, ...]]) -> None:
-        """In powers of two, so that few statements are ever compiled."""
-        done = 0
-        while done < len(rows):
-            count = min(MOST_ROWS, 1 << (len(rows) - done).bit_length() - 1)
-            self._connection.execute(statement(count), tuple(chain.from_iterable(rows[done : done + count])))
-            done += count
+        for begin in range(0, len(rows), MOST_ROWS):
+            some = rows[begin : begin + MOST_ROWS]
+            self._connection.execute(statement(len(some)), tuple(chain.from_iterable(some)))
 
 
 @cache

@@ -28,7 +28,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Item] = []
         self._stuck = False
-        self._writing = False
+        self._writing = 0  # items of the batch that the thread has
+        self.up = True
         self._closing = False
         self._begun = 0.0
         self._due_at = 0.0
@@ -51,6 +52,10 @@ class Writer:
         if not self._writing:
             self._hand_over_at(self._due(what))
         return future
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting) + self._writing
 
     async def close(self) -> None:
         """LedgerDown when outcomes are left that could not be written."""
@@ -88,7 +93,7 @@ class Writer:
             self._timer = None
         items, self._waiting = self._waiting, []
         self._begun = self._loop.time()
-        self._writing = True
+        self._writing = len(items)
         self._idle.clear()
         self._batches.put(Batch(items))
 
@@ -100,7 +105,8 @@ class Writer:
     def _done(self, batch: Batch) -> None:
         for future, result in batch.told:
             _tell(future, result)
-        self._writing = False
+        self._writing = 0
+        self.up = not batch.down
         self._stuck = bool(batch.stuck)
         if self._stuck:
             self._refuse_newcomers()

@@ -35,7 +35,12 @@ _DOUBLE = Struct("<3sd")
 
 
 def varint(value: int) -> bytes:
-    return _VARINTS[value] if value < 2048 else _long_varint(value)
+    """Sizes and most counts of tokens are found in the table; most costs in nano-dollars have three bytes."""
+    if value < 2048:
+        return _VARINTS[value]
+    if 1 << 14 <= value < 1 << 21:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
+    return _long_varint(value)
 
 
 def field(tag: bytes, body: bytes) -> bytes:
@@ -90,17 +95,38 @@ _VALUES: dict[type, Callable[[Any], bytes]] = {
 
 
 def add_attributes(out: list[bytes], tag: bytes, attributes: Mapping[str, Value]) -> None:
-    """Adds them as fields `tag`. Short texts are written in place: they are most of what a span costs."""
+    """Adds them as fields `tag`. Texts are most of what a span costs, and most of them are the same in span after span:
+    an operation, a model, a caller. So they are kept, but for keys that take ever new values."""
     for key, value in attributes.items():
-        head = _key(key)
         if type(value) is str:
-            body = value.encode("utf-8", "replace")
-            size = len(body)
-            if size < len(_TEXTS):
-                out += (tag, varint(len(head) + 4 + size), head, _TEXTS[size], body)
-                continue
-        body = head + _VALUES.get(type(value), _other_value)(value)
-        out += (tag, varint(len(body)), body)
+            out += (tag, _KEPT.get(key, _NONE_KEPT).get(value) or _text(key, value))
+        else:
+            head, body = _key(key), _VALUES.get(type(value), _other_value)(value)
+            out += (tag, varint(len(head) + len(body)), head, body)
+
+
+_MAX_KEYS = 512
+_MAX_TEXTS = 64
+_NONE_KEPT: dict[str, bytes] = {}
+_KEPT: dict[str, dict[str, bytes]] = {}
+"""Attributes with their length in front, by key and text; of a key with too many texts, none."""
+
+
+def _text(key: str, text: str) -> bytes:
+    head, body = _key(key), text.encode("utf-8", "replace")
+    size = len(body)
+    if size >= len(_TEXTS):
+        return field(b"", head + _string_value(text))
+    made = varint(len(head) + 4 + size) + head + _TEXTS[size] + body
+    kept = _KEPT.get(key)
+    if kept is None:
+        if len(_KEPT) < _MAX_KEYS:
+            _KEPT[key] = {text: made}
+    elif kept is not _NONE_KEPT:
+        kept[text] = made
+        if len(kept) > _MAX_TEXTS:
+            _KEPT[key] = _NONE_KEPT
+    return made
 
 
 def request(resource: Mapping[str, Value], scope: Scope, items: list[bytes]) -> bytes:

@@ -144,6 +144,7 @@ async def test_workers_share_the_port_add_up_their_metrics_and_are_replaced(prov
             assert (await gateway.ask(body=chat(), key=KEY)).status == 200
         text = (await gateway.admin("GET", "/metrics")).body.decode()
         assert 'gateway_calls_total{endpoint="chat",provider="fake",status="200",outcome="ok"} 10' in text
+        assert "gateway_ledger_up 1\n" in text and "gateway_ledger_waiting " in text
         worker = next(event["worker"] for event in gateway.events if "worker" in event)
         os.kill(int(str(worker)), signal.SIGKILL)
         await until(lambda: "worker_died" in gateway.output)

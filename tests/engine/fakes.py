@@ -234,6 +234,14 @@ class FakeLedger:
         """Intents without their terminal row."""
         return [attempt for attempt in self.intents if attempt not in self.outcomes]
 
+    @property
+    def up(self) -> bool:
+        return not self.full
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     def intend(self, intent: Intent) -> asyncio.Future[None]:
         future = asyncio.get_running_loop().create_future()
         if self.full:

@@ -88,6 +88,12 @@ class Rows(LedgerContract):
         assert await ledger.entry("1") == Entry(began, ended)
         assert await everything(ledger) == [Entry(began, ended)]
 
+    async def test_rows_wait_until_they_are_durable(self, ledger: Ledger) -> None:
+        rows = [ledger.intend(intent("1")), ledger.intend(intent("2"))]
+        assert ledger.waiting == 2
+        await asyncio.gather(*rows)
+        assert (ledger.waiting, ledger.up) == (0, True)
+
     async def test_an_attempt_runs_until_it_is_concluded(self, ledger: Ledger) -> None:
         await ledger.intend(intent("1"))
         assert await ledger.entry("1") == Entry(intent("1"), None)

@@ -76,9 +76,12 @@ async def test_without_a_server_nothing_is_admitted_and_nothing_is_lost(
         with pytest.raises(LedgerDown):
             await question
     assert not any(future.done() for future in ended)
+    assert not ledger.up
+    assert ledger.waiting >= len(ended)  # what was refused in doubt is voided besides
     postgres.start()
     await asyncio.gather(*ended)
     await until_written(ledger, "after")
+    assert (ledger.up, ledger.waiting) == (True, 0)
     states = {entry.intent.attempt: entry.outcome and entry.outcome.state for entry in await everything(ledger)}
     assert states == {**{str(number): "settled" for number in range(20)}, "after": None}
 

@@ -51,8 +51,10 @@ class TestFull:
         kept = [ledger.conclude(outcome(attempt, rates="r" * 9000 + attempt)) for attempt in attempts]
         refused = [attempt async for attempt in refusals(ledger, 5)]
         assert not any(future.done() for future in kept)
+        assert (ledger.up, ledger.waiting) == (False, len(kept))
         allow(None)
         await asyncio.gather(*kept)
+        assert (ledger.up, ledger.waiting) == (True, 0)
         await ledger.intend(intent("after"))
         found = {entry.intent.attempt: entry.outcome for entry in await everything(ledger)}
         assert all(found[attempt] for attempt in attempts)
@@ -65,8 +67,10 @@ class TestFull:
         allow = await room(ledger)
         allow(0)
         refused = [attempt async for attempt in refusals(ledger, 3)]
+        assert not ledger.up
         allow(None)
         await ledger.intend(intent("after"))
+        assert ledger.up
         assert not {entry.intent.attempt for entry in await everything(ledger)} & set(refused)
         await ledger.close()
 
