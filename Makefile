@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/clients/node
+BACKENDS := .venv-backends
 
-.PHONY: help install run test check bench chaos docs lock clean
+.PHONY: help install run test backends check bench chaos docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,11 +27,22 @@ $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
 		echo "npm is not on the PATH: the tests with Node clients will be skipped"; \
 	fi
 
+# Phoenix and MLflow for tests/backends: 200 packages, which pip takes four minutes for and uv 15 seconds.
+$(BACKENDS)/.installed: requirements/backends.txt
+	test -x $(BACKENDS)/bin/python || $(PYTHON) -m venv $(BACKENDS)
+	sed -n '/^uv==/,/# via/p' requirements/backends.txt > $(BACKENDS)/uv.txt
+	$(BACKENDS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(BACKENDS)/uv.txt
+	$(BACKENDS)/bin/uv pip install --quiet --python $(BACKENDS)/bin/python --require-hashes -r requirements/backends.txt
+	@touch $@
+
 run: install ## serve on 127.0.0.1:8080 with the starter policies
 	@$(BIN)/gateway serve --quickstart
 
 test: install $(NODE)/node_modules/.installed ## run all tests
 	$(BIN)/python -m pytest -q
+
+backends: install $(BACKENDS)/.installed ## run the tests with real tracing back ends (Phoenix, MLflow); installs them, 1 GB
+	$(BIN)/python -m pytest -q tests/backends
 
 check: install ## lint, types, layers, dead code, locks
 	$(BIN)/ruff check gateway tests bench chaos
@@ -43,6 +55,7 @@ check: install ## lint, types, layers, dead code, locks
 lock: ## write the hash-locked requirements anew (needs uv)
 	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q pyproject.toml requirements/build.in -o requirements/run.txt
 	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q pyproject.toml requirements/build.in requirements/test.in -o requirements/test.txt
+	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q requirements/backends.in -o requirements/backends.txt
 
 bench: install ## measure the gateway beside nginx and Envoy (needs wrk; the two where installed)
 	@$(BIN)/python -m bench
@@ -57,4 +70,4 @@ docs: install ## write the pages of docs/ that are made from the code
 	$(BIN)/python -m tests.support.dashboards
 
 clean: ## remove what install made
-	rm -rf $(VENV) $(NODE)/node_modules
+	rm -rf $(VENV) $(BACKENDS) $(NODE)/node_modules

@@ -60,7 +60,7 @@ class Nemesis:
             kinds.append(self.restart_ledger)
         if self._rig.valkey is not None:
             kinds += [self.lose_counters, self.restart_store, self.freeze_store]
-        if self._rig.gateway.workers() != [self._rig.gateway.pid]:
+        if self._rig.gateway.workers():
             kinds.append(self.kill_worker)
         self._random.shuffle(kinds)
         return kinds
@@ -93,7 +93,9 @@ class Nemesis:
         self.restart_s.append(time.monotonic() - began)
 
     async def kill_worker(self) -> None:
-        os.kill(self._random.choice(self._rig.gateway.workers()), signal.SIGKILL)
+        workers = self._rig.gateway.workers()
+        if workers:
+            os.kill(self._random.choice(workers), signal.SIGKILL)
 
     async def stall(self) -> None:
         self._rig.gateway.signal(signal.SIGSTOP)

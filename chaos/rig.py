@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import http
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +15,13 @@ from urllib.error import HTTPError
 
 from chaos.answers import CACHED_NANO, INPUT_NANO, OUTPUT_NANO, Rates
 from chaos.history import Budget, Counter, Row
-from chaos.servers import Gateway, NotReady, Oracle, Server, Valkey
+from chaos.servers import Gateway, Oracle, Server, Valkey
 from gateway.core.accounts import Entry, Query
 from gateway.core.money import dollars
 from gateway.ledgers.table import open_ledger
 from tests.support.postgres import Postgres, postgres_server
+
+_AWAY_S = 60.0
 
 Mode = Literal["embedded", "redis", "redis-postgres"]
 
@@ -117,16 +121,17 @@ class Rig:
         return found
 
     async def _balances(self) -> list[dict[str, Any]]:
-        """Asked again while the workers or the ledger are away for a moment, as they are after a fault."""
-        for pause_s in (0.2, 0.5, 1.0, 2.0, 4.0):
+        """Asked again while the workers or the ledger are away for a moment, as they are after a fault. That is a 503;
+        any other error is a defect."""
+        end = time.monotonic() + _AWAY_S
+        while True:
             try:
                 lines: list[dict[str, Any]] = (await self.gateway.admin("/budgets"))["budgets"]
                 return lines
             except HTTPError as error:
-                if error.code < 500:
+                if error.code != http.HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > end:
                     raise
-                await asyncio.sleep(pause_s)
-        raise NotReady("the budgets cannot be read")
+                await asyncio.sleep(float(error.headers["retry-after"]))
 
 
 def _row_of(entry: Entry) -> Row:

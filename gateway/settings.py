@@ -105,6 +105,7 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "lowest level that is logged", _one_of("debug", "info", "warning", "error")
     )
+    audit_file: Path | None = _setting(None, "file that the lines of the audit are appended to, besides the log", Path)
     max_connections: int = _setting(10_000, "open caller connections a worker", _integer(1, 1_000_000))
     header_timeout_s: float = _setting(10.0, "longest time for a request's header block to arrive", _seconds)
     body_timeout_s: float = _setting(30.0, "longest pause while a request body arrives", _seconds)

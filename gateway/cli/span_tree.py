@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from textwrap import wrap
 
+from gateway.cli.conversation import conversation
 from gateway.cli.table import shown
 from gateway.core.money import dollars
 from gateway.core.trace import SpanEvent, TraceSpan, Value
@@ -66,14 +67,18 @@ class _Line:
     moment: bool = False
 
 
-def tree(spans: Sequence[TraceSpan], *, colours: bool = False) -> str:
-    """`spans` are at least one, all of one trace; a span whose parent is elsewhere is a root."""
+def tree(spans: Sequence[TraceSpan], *, colours: bool = False, content: bool = False) -> str:
+    """`spans` are at least one, all of one trace; a span whose parent is elsewhere is a root. `content`: with what was
+    said, where it was captured."""
     began, ended = min(span.start_ns for span in spans), max(span.end_ns for span in spans)
     moment = datetime.fromtimestamp(began / 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     paint = _paint if colours else _plain
     told = [paint(f"trace {spans[0].trace_id:032x}  {moment} UTC", _DIM)]
     for line in _lines(spans):
         told += _shown(line, began, max(ended - began, 1), paint)
+        if content:
+            indent = "  " * line.depth + "    "
+            told += [indent + text for text in conversation(line.attributes, WIDTH - len(indent))]
     return "\n".join(told)
 
 

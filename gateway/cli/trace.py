@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -12,6 +14,7 @@ import orjson
 from gateway.cli.admin import ask
 from gateway.cli.books import settings
 from gateway.cli.common import Commands
+from gateway.cli.conversation import CONTENT
 from gateway.cli.errors import Failure
 from gateway.cli.span_tree import tree
 from gateway.server.traces import span_of
@@ -28,6 +31,7 @@ def add_to(commands: Commands) -> None:
     which = command.add_mutually_exclusive_group()
     which.add_argument("--last", metavar="N", type=int, default=1, help="the last N calls, the newest at the end (1)")
     which.add_argument("--id", metavar="ID", help="the call (x-request-id) or the trace with this id")
+    command.add_argument("--content", action="store_true", help="with what was said, where policy captures it")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=run)
 
@@ -39,12 +43,20 @@ def run(options: argparse.Namespace) -> int:
         raise Failure("no gateway runs with these settings; calls are remembered by it alone")
     traces = [[span_of(row) for row in rows] for rows in document["traces"] if rows]
     if options.json:
-        print(orjson.dumps(document).decode())
+        print(orjson.dumps(document if options.content else _without_content(document)).decode())
     elif traces:
-        print("\n\n".join(tree(spans, colours=_colours()) for spans in traces))
+        print("\n\n".join(tree(spans, colours=_colours(), content=options.content) for spans in traces))
     else:
         print("no call has left a trace yet")
     return 0
+
+
+def _without_content(document: dict[str, Any]) -> dict[str, Any]:
+    return {"traces": [[_plain(row) for row in rows] for rows in document["traces"]]}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "attributes": {name: value for name, value in row["attributes"].items() if name not in CONTENT}}
 
 
 def _colours() -> bool:

@@ -4,6 +4,8 @@ Limit      one line of a policy, bound to one call: which counter, how much of w
 Ask        what a call needs of one limit
 Lease      what was reserved for one attempt; returned by settling it
 Intent     the durable row before an attempt is sent;  Outcome  its one terminal row
+
+Nobody changes a value. What every call makes anew is not `frozen` all the same: making it would take twice as long.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ Header lists are `Headers`: (name, value) pairs of bytes in wire order, names in
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.accounts import Balance, Limit, State
+from gateway.core.pace import Pace
 from gateway.core.rates import Rates
 from gateway.core.secret import Secret
 from gateway.core.trace import Mode, Step, Trace, Value
@@ -46,7 +47,9 @@ class Names:
         )
 
     def __contains__(self, name: str) -> bool:
-        return name in self.exact or any(_compiled(pattern).fullmatch(name) for pattern in self.patterns)
+        if name in self.exact or "*" in self.patterns:
+            return True
+        return any(_compiled(pattern).fullmatch(name) for pattern in self.patterns)
 
     def meets(self, pattern: str) -> bool:
         """Whether some name is in the set and matches `pattern` too."""
@@ -176,7 +179,7 @@ class Plan:
     charge_nano: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see core/accounts.py
 class Call:
     """What was asked, after admission.
 
@@ -206,7 +209,8 @@ class Attempt:
 
     `sent`: its first byte may have left. `failed`: the provider gave no head of an answer. `complete`: the answer
     arrived to its sound end. `state`, `usage`, `cost_nano` (None: no price is known), `flags` and `rates` are what it
-    came to; see `core/accounts.py: Outcome`. `first_chunk_s` runs from `started`; `error` is the kind of its failure.
+    came to; see `core/accounts.py: Outcome`. `first_chunk_s` runs from `started`, `pace` tells of the chunks after that.
+    `error` is the kind of its failure; `reason` why there is a further attempt ("regenerate": a guard wanted it).
     """
 
     id: str
@@ -228,15 +232,41 @@ class Attempt:
     duration_s: float = 0.0
     span_id: int = 0
     first_chunk_s: float | None = None
+    pace: Pace | None = None
+    reason: str = ""
     response_id: str = ""
     finish_reasons: tuple[str, ...] = ()
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Content:
+    """What was said in one call, for its spans and nothing else: texts of JSON, what guards found in them masked, ""
+    where there is nothing to tell. `system` to `output` have the shapes of OpenTelemetry's GenAI conventions; `asked`
+    and `answered` tell the same in the shape of a chat. `cut`: the names of those that were cut to the policy's size.
+    `left_out`: what is missing and why, such as output=blocked.
+    """
+
+    system: str = ""
+    input: str = ""
+    tools: str = ""
+    output: str = ""
+    asked: str = ""
+    answered: str = ""
+    cut: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """In characters."""
+        return sum(map(len, (self.system, self.input, self.tools, self.output, self.asked, self.answered)))
+
+
 @dataclass(slots=True)
 class Record:
-    """What happened to one call, append-only; settled exactly once. Holds no content and no secret. `asked` are the
-    request's parameters (gen_ai.request.* and the like), where spans are made.
+    """What happened to one call, append-only; settled exactly once. Holds no secret, and no content but in `content`,
+    which policy must ask for and which is for spans only. `asked` are the request's parameters (gen_ai.request.* and
+    the like), where spans are made.
 
     `*_at` are wall-clock seconds, `*_s` durations in seconds from the start of the call, None where it never happened.
     `started` and `marked` (the end of the last phase) are readings of the monotonic clock. `balances` are the limits
@@ -258,7 +288,7 @@ class Record:
     policy_version: str = ""
     stream: bool = False
     unknown_fields: tuple[str, ...] = ()
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: Sequence[Verdict] = ()
     status: int = 0
     error: str = ""
     detail: str = ""
@@ -269,6 +299,7 @@ class Record:
     trace: Trace | None = None
     steps: list[Step] = field(default_factory=list)
     asked: Mapping[str, Value] = field(default_factory=dict)
+    content: Content | None = field(default=None, repr=False)
     balances: tuple[tuple[Limit, Balance], ...] = ()
     warnings: tuple[tuple[str, int], ...] = ()
     phase_s: dict[str, float] = field(default_factory=dict)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 
 from gateway.core.usage import BUCKETS, INPUT_BUCKETS, OUTPUT_BUCKETS, Usage
 
@@ -15,8 +14,6 @@ MODALITIES = frozenset({"audio_input", "image_input", "audio_output", "image_out
 # some providers, so that without a rate of their own they are unknown.
 NEIGHBOURS = {"cached_input": "input", "reasoning": "output"}
 FLAGS = {"cached_input": "cached-at-input", "reasoning": "reasoning-at-output"}
-
-_counts = attrgetter(*BUCKETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +41,8 @@ class Rates:
     source: str
     provider: str
     model: str
-    per_million: Mapping[str, int]
-    tiers: tuple[Tier, ...] = ()
+    per_million: Mapping[str, int] = field(hash=False)
+    tiers: tuple[Tier, ...] = field(default=(), hash=False)
     per_request: int = 0
     context_window: int | None = None
     flags: tuple[str, ...] = ()
@@ -64,7 +61,7 @@ class Rates:
         return self.per_million
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: see core/accounts.py
 class Cost:
     """`nano` None: a bucket that was used has no price. `flags`: what was taken from a neighbour's rate."""
 
@@ -75,7 +72,8 @@ class Cost:
 def cost(rates: Rates, usage: Usage) -> Cost:
     per_million = rates.at(usage.input_tokens) if rates.tiers else rates.per_million
     total, flags = 0, rates.flags
-    for bucket, tokens in zip(BUCKETS, _counts(usage), strict=True):
+    for bucket in BUCKETS:
+        tokens = getattr(usage, bucket)
         if not tokens:
             continue
         rate = per_million.get(bucket)

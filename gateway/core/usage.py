@@ -75,7 +75,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
+        return sum(_counts(self))
 
     def counts(self) -> tuple[int, ...]:
         """In the order of `BUCKETS`."""
@@ -101,12 +101,19 @@ def disjoint(reported: Reported, input_bound: int, output_bound: int | None) -> 
     total are cut to it ("inconsistent"), the dearest of them last. A token that is both cached and of a modality is
     counted once, as cached; how many these are is not told, so they are taken to be as few as can be.
     """
-    asked, said = reported.input_tokens or 0, reported.output_tokens or 0
-    total_in = min(asked, input_bound)
-    total_out = min(said, LONGEST_OUTPUT if output_bound is None else output_bound)
-    clamped = ("clamped",) if (total_in, total_out) != (asked, said) else ()
-    flags = ("inconsistent", *clamped) if _inconsistent(reported, asked, said) else clamped
-    if not any(_parts(reported)):  # the common case
+    asked, said, total = reported.input_tokens or 0, reported.output_tokens or 0, reported.total_tokens
+    if output_bound is None:
+        output_bound = LONGEST_OUTPUT
+    total_in, total_out = asked, said
+    flags: tuple[str, ...] = ()
+    if asked > input_bound or said > output_bound:
+        total_in, total_out = min(asked, input_bound), min(said, output_bound)
+        flags = ("clamped",)
+    has_parts = any(_parts(reported))
+    exceeds = (total is not None and total < asked + said) or (has_parts and _parts_exceed(reported, asked, said))
+    if exceeds or reported.odd:
+        flags = ("inconsistent", *flags)
+    if not has_parts:  # the common case
         return Usage(input=total_in, output=total_out), flags
     write, cached, audio_in, image_in, plain_in = _shares(
         total_in,
@@ -131,13 +138,11 @@ def _shares(total: int, *parts: int | None) -> list[int]:
     return [*shares, total]
 
 
-def _inconsistent(reported: Reported, asked: int, said: int) -> bool:
+def _parts_exceed(reported: Reported, asked: int, said: int) -> bool:
     """Cached tokens may be of a modality too, so that only each of the two sums is within the input."""
     return (
-        reported.odd
-        or (reported.cached_tokens or 0) + (reported.cache_write_tokens or 0) > asked
+        (reported.cached_tokens or 0) + (reported.cache_write_tokens or 0) > asked
         or (reported.audio_input_tokens or 0) + (reported.image_input_tokens or 0) > asked
         or (reported.reasoning_tokens or 0) + (reported.audio_output_tokens or 0) + (reported.image_output_tokens or 0)
         > said
-        or (reported.total_tokens is not None and reported.total_tokens < asked + said)
     )

@@ -10,13 +10,21 @@ from gateway.core.accounts import Ask, Limit, Window
 
 def bound(limit: Limit, amount: int, at: float) -> Ask:
     """The ask for `limit` in the window of the wall time `at`."""
-    name, start, end = _window(limit.window, int(at) // 3600)
-    return Ask(limit, f"{limit.counter}@{name}" if name else limit.counter, amount, start, end)
+    key, start, end = _counted(limit.counter, limit.window, int(at) // 3600)
+    return Ask(limit, key, amount, start, end)
+
+
+@lru_cache(maxsize=8192)
+def _counted(counter: str, window: Window, hour: int) -> tuple[str, float, float | None]:
+    """The counter's key in its window, and when that begins and ends. No window is shorter than an hour but those
+    without a calendar."""
+    name, start, end = _window(window, hour)
+    return f"{counter}@{name}" if name else counter, start, end
 
 
 @lru_cache(maxsize=64)
 def _window(window: Window, hour: int) -> tuple[str, float, float | None]:
-    """Its name, its start and its end. No window is shorter than an hour but those without a calendar."""
+    """Its name, its start and its end."""
     now = datetime.fromtimestamp(hour * 3600, UTC)
     if window == "hour":
         return now.strftime("%Y-%m-%dT%H"), now.timestamp(), (now + timedelta(hours=1)).timestamp()

@@ -20,9 +20,9 @@ from gateway.engine.meter import OutputMeter
 from gateway.engine.need import Need, asks_of, fits_at_best, is_capped, need_of
 from gateway.engine.runtime import Runtime
 from gateway.engine.tracing import span_id
-from gateway.policy.limits import warned
 from gateway.tokens.estimate import estimate_input
 
+_NOTHING = Need(0, 0, 0)
 _MAX_ASKS = 5
 _FLUSH_S = 1.0
 
@@ -43,7 +43,7 @@ class Account:
         self._runtime = runtime
         self._asks: Sequence[Ask] = ()
         self._intent: asyncio.Future[None] | None = None
-        self.need = Need(0, 0, 0)
+        self.need = _NOTHING
         self.attempt: Attempt | None = None
         self.meter: OutputMeter | None = None
         self._written = ""
@@ -55,11 +55,13 @@ class Account:
 
     # -- phase 3
 
-    async def open(self) -> None:
-        """Reserves for the next attempt and begins to write down that it will be sent. Refusal 402, 429, 503."""
+    async def open(self, reason: str = "") -> None:
+        """Reserves for the next attempt and begins to write down that it will be sent. `reason`: why there is a further
+        one. Refusal 402, 429, 503."""
         now = self._accounts.clock.wall()
         self.need = need_of(self._call, self._plan, self._runtime, now)
         attempt = self._begun(now)
+        attempt.reason = reason
         asks = asks_of(self._plan.limits, self.need, now, first=attempt.number == 1)
         if asks:
             await self._reserve(attempt, asks, now)
@@ -117,14 +119,13 @@ class Account:
 
     def _told(self, asks: Sequence[Ask], granted: Granted) -> None:
         """A further attempt has no ask of its own for what is counted once a call."""
-        held = [ask.limit for ask in asks]
-        told = tuple(zip(held, granted.balances, strict=True))
-        if self._record.balances:
-            told = (*(pair for pair in self._record.balances if pair[0] not in held), *told)
-        self._record.balances = told
-        self._record.warnings = tuple(
-            (limit.name, max(passed)) for limit, balance in told if limit.warn_at and (passed := warned(limit, balance))
-        )
+        record = self._record
+        told = tuple([(ask.limit, balance) for ask, balance in zip(asks, granted.balances, strict=True)])
+        if record.balances:
+            held = [limit for limit, _ in told]
+            told = (*(pair for pair in record.balances if pair[0] not in held), *told)
+        record.balances = told
+        record.warnings = limits.warnings(told)
 
     async def _seed(self, asks: list[Ask], store: Store) -> None:
         try:
@@ -226,11 +227,11 @@ class Account:
             bill(self.attempt, self._call, self._plan, self.need, self._runtime)
             self._is_billed = self.attempt.complete
 
-    async def again(self) -> None:
+    async def again(self, reason: str) -> None:
         """The open attempt is over, and another is to be sent."""
         if not self.close():
             await self.close_counted()
-        await self.open()
+        await self.open(reason)
 
     def close(self) -> bool:
         """The open attempt gets its terminal row; what it reserved is given back once that is durable. False, and
@@ -238,7 +239,7 @@ class Account:
         attempt = self.attempt
         if attempt is None:
             return True
-        if not is_counted(attempt, self._call):
+        if not self._is_billed and not is_counted(attempt, self._call):
             return False
         self._conclude(attempt, None)
         return True

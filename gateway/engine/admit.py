@@ -81,8 +81,10 @@ async def _admit_known(client: Client, caller: Caller, known: Route, runtime: Ru
         body = await client.read_body(runtime.policy.limits.max_body_bytes)
         return _call(client, caller, known.name, body)
     body = await _json_body(client, runtime.policy.limits.max_body_bytes)
-    document = await for_size(len(body), lambda: _read(body, dialect))
-    unknown = tuple(sorted(document.keys() - dialect.known_fields))
+    document = await for_size(len(body), partial(_read, body, dialect))
+    unknown: tuple[str, ...] = ()
+    if not dialect.known_fields.issuperset(document):
+        unknown = tuple(sorted(document.keys() - dialect.known_fields))
     if unknown and runtime.policy.limits.unknown_fields == "refuse":
         raise Refusal("refused_field", "The policy passes only known fields; this one is not.", param=unknown[0][:64])
     return _call(client, caller, known.name, body, document, unknown)
@@ -146,8 +148,7 @@ def _is_json(headers: Headers) -> bool:
     value = header_rules.value_of(headers, b"content-type")
     if value is None:
         return False
-    kind = value.partition(b";")[0].strip().lower()
-    return kind == b"application/json"
+    return value == b"application/json" or value.partition(b";")[0].strip().lower() == b"application/json"
 
 
 def _object(document: Any) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _call(
     document: dict[str, Any] | None = None,
     unknown_fields: tuple[str, ...] = (),
 ) -> Call:
-    model = document.get("model") if document else None
+    model, stream = (document.get("model"), document.get("stream")) if document else (None, None)
     return Call(
         caller=caller,
         endpoint=endpoint,
@@ -175,6 +176,6 @@ def _call(
         content_length=client.content_length,
         document=document,
         model=model if isinstance(model, str) else "",
-        stream=bool(document and document.get("stream") is True),
+        stream=stream is True,
         unknown_fields=unknown_fields,
     )

@@ -21,6 +21,7 @@ from gateway.prices.stored import rates_json
 _ABSURD_FACTOR = 10
 _ABSURD_TOKENS = 1_000_000
 _UNSEEN_TOKENS = 10_000  # what providers put around a request
+_NOTHING = Usage()
 
 
 def is_counted(attempt: Attempt, call: Call) -> bool:
@@ -40,7 +41,7 @@ def bill(
     attempt: Attempt, call: Call, plan: Plan, need: Need, runtime: Runtime, estimate: tuple[int, int] | None = None
 ) -> None:
     """Fills in what the attempt came to. `estimate`: input and output tokens, where the provider did not count."""
-    attempt.usage, attempt.cost_nano, attempt.flags, attempt.rates = Usage(), 0, (), None
+    attempt.usage, attempt.cost_nano, attempt.flags, attempt.rates = _NOTHING, 0, (), None
     if not attempt.sent:
         attempt.state = "voided"
         return
@@ -62,7 +63,8 @@ def bill(
         _price(attempt, call, runtime, flags)
     if need.nano is not None and plan.limits and (attempt.cost_nano or 0) > need.nano:
         flags.append("overrun")
-    attempt.flags = tuple(dict.fromkeys(flags))
+    if flags:
+        attempt.flags = tuple(dict.fromkeys(flags))
 
 
 def _count(attempt: Attempt, call: Call, need: Need, estimate: tuple[int, int] | None, flags: list[str]) -> None:
@@ -92,7 +94,7 @@ def _price(attempt: Attempt, call: Call, runtime: Runtime, flags: list[str]) -> 
 def _rates(attempt: Attempt, call: Call, runtime: Runtime) -> Rates | None:
     """Of the model that served, else of the one that was asked for; in the tier that served."""
     provider, tier = runtime.policy.providers[attempt.provider], attempt.reported.service_tier
-    for name in dict.fromkeys((attempt.reported.model, attempt.target, call.model)):
+    for name in (attempt.reported.model, attempt.target, call.model):
         found = runtime.prices.rates(provider, name, tier, attempt.started_at) if name else None
         if found is not None:
             return found
@@ -110,4 +112,5 @@ def rates_text(attempt: Attempt) -> str:
 
 
 def verdict_text(verdicts: Iterable[Verdict]) -> str:
-    return ",".join(f"{verdict.direction}/{verdict.guard}={verdict.outcome}" for verdict in verdicts if verdict.is_told)
+    told = [f"{verdict.direction}/{verdict.guard}={verdict.outcome}" for verdict in verdicts if verdict.is_told]
+    return ",".join(told)

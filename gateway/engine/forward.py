@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import orjson
 
 from gateway.core.clock import Clock
 from gateway.core.errors import UpstreamFault
-from gateway.core.model import Call, Plan, Provider, Record, Target
+from gateway.core.model import Call, Headers, Plan, Provider, Record, Target
 from gateway.core.ports import UpstreamReply, UpstreamRequest
 from gateway.engine import headers as header_rules
 from gateway.engine.account import Account
@@ -44,35 +46,29 @@ async def forward(
 
 
 async def _request(call: Call, target: Target, runtime: Runtime, account: Account, record: Record) -> UpstreamRequest:
-    reads_answer = call.endpoint != PASSTHROUGH
-    headers = header_rules.to_provider(call.headers, coding=b"identity" if reads_answer else None)
     provider = runtime.policy.providers[target.provider]
+    headers = _headers(call, provider, account, record)
+    body, length = call.body, call.content_length
+    if isinstance(body, bytes):
+        # The caller's own bytes, but for what the policy wants otherwise.
+        wants_usage, cap = _wants_usage(call, provider), account.need.cap
+        if (wants_usage or cap or target.model != call.model) and call.endpoint in DIALECTS:
+            body = await for_size(len(body), partial(_edited, call, body, target, provider, wants_usage, cap))
+        length = len(body)
+    return UpstreamRequest(call.method, call.path.removeprefix("/v1"), headers, body, length)
+
+
+def _headers(call: Call, provider: Provider, account: Account, record: Record) -> Headers:
+    headers = header_rules.to_provider(call.headers, coding=b"identity" if call.endpoint != PASSTHROUGH else None)
     if provider.traceparent and record.trace is not None and account.attempt is not None:
         headers.append((b"traceparent", outbound(record.trace, account.attempt.span_id)))
     if header_rules.value_of(headers, b"x-client-request-id") is None:
         headers.append((b"x-client-request-id", account.name))
-    body, length = call.body, call.content_length
-    if isinstance(body, bytes):
-        body = await _body(call, body, target, runtime, account.need.cap)
-        length = len(body)
-    else:
+    if not isinstance(call.body, bytes):
         encoding = header_rules.value_of(call.headers, b"content-encoding")
         if encoding is not None:  # an upload passes unread, so its coding passes with it
             headers.append((b"content-encoding", encoding))
-    return UpstreamRequest(call.method, call.path.removeprefix("/v1"), headers, body, length)
-
-
-async def _body(call: Call, body: bytes, target: Target, runtime: Runtime, cap: int) -> bytes:
-    """The caller's own bytes, but for the model's name, the request for usage and the limit of the answer, where the
-    policy wants them."""
-    dialect = DIALECTS.get(call.endpoint)
-    if dialect is None or call.document is None:
-        return body
-    provider = runtime.policy.providers[target.provider]
-    wants_usage = provider.stream_usage and dialect.wants_usage_injected(call.document)
-    if target.model == call.model and not wants_usage and not cap:
-        return body
-    return await for_size(len(body), lambda: _edited(call, body, target, provider, wants_usage, cap))
+    return headers
 
 
 def _edited(call: Call, body: bytes, target: Target, provider: Provider, wants_usage: bool, cap: int) -> bytes:
@@ -89,7 +85,11 @@ def _edited(call: Call, body: bytes, target: Target, provider: Provider, wants_u
 
 def usage_was_added(call: Call, record: Record, runtime: Runtime) -> bool:
     """Whether the usage chunk of this stream was asked for by the gateway and not by the caller."""
+    return _wants_usage(call, runtime.policy.providers[record.provider])
+
+
+def _wants_usage(call: Call, provider: Provider) -> bool:
     dialect = DIALECTS.get(call.endpoint)
     if dialect is None or call.document is None:
         return False
-    return runtime.policy.providers[record.provider].stream_usage and dialect.wants_usage_injected(call.document)
+    return provider.stream_usage and dialect.wants_usage_injected(call.document)

@@ -12,6 +12,7 @@ from gateway.core.clock import Clock
 from gateway.core.model import Call
 from gateway.core.rules import GuardSet, Verdict
 from gateway.core.span import Context, Span
+from gateway.engine.capture import Capture, Noting, Watched
 from gateway.engine.judge import Judge, Regenerate
 from gateway.engine.output import Output
 from gateway.engine.screen import UNREADABLE, screen
@@ -27,28 +28,42 @@ class Guarding:
     """`mask_key` keys hashes and stable placeholders; the caller's name goes into it, as two callers' never meet."""
 
     def __init__(
-        self, guards: GuardSet, call: Call, spans: Sequence[Span], context: Context, clock: Clock, mask_key: bytes
+        self,
+        guards: GuardSet,
+        call: Call,
+        spans: Sequence[Span],
+        context: Context,
+        clock: Clock,
+        mask_key: bytes,
+        capture: Capture | None = None,
     ) -> None:
         self._guards = guards
         self._spans = spans
-        self._input = Judge.of(guards, "input", Context(), clock)
-        self._output = Judge.of(guards, "output", context, clock)
+        judge = Judge if capture is None else Noting
+        self._input = judge.of(guards, "input", Context(), clock)
+        self._output = judge.of(guards, "output", context, clock)
         self._is_json = context.schema is not None or context.json_object
         avoid = call.body.decode("utf-8", "replace") if isinstance(call.body, bytes) else ""
         key = mask_key + call.caller.name.encode()
         self._vault = Vault(key, stable=guards.stable, avoid=avoid)
         self._own = Vault(key, stable=guards.stable, avoid=avoid)
+        if capture is not None:
+            judges = (self._input, self._output)
+            capture.watch(Watched(guards, spans, context, self._vault, *judges, self._is_json, clock))
 
     @classmethod
-    async def of(cls, guards: GuardSet, call: Call, clock: Clock, mask_key: bytes) -> Guarding:
+    async def of(
+        cls, guards: GuardSet, call: Call, clock: Clock, mask_key: bytes, capture: Capture | None = None
+    ) -> Guarding:
         """Refusal `invalid_value` for roles and parts that nobody here knows."""
         document = call.document
         if document is None:
-            return cls(guards, call, (), Context(), clock, mask_key)
+            return cls(guards, call, (), Context(), clock, mask_key, capture)
         texts.refuse_unreadable(call.endpoint, document)
         size = len(call.body) if isinstance(call.body, bytes) else 0
         spans = await for_size(size, lambda: texts.request_spans(call.endpoint, document))
-        return cls(guards, call, spans, texts.context_of(call.endpoint, document, spans), clock, mask_key)
+        context = texts.context_of(call.endpoint, document, spans)
+        return cls(guards, call, spans, context, clock, mask_key, capture)
 
     @property
     def alongside(self) -> bool:

@@ -12,6 +12,7 @@ from gateway.core.accounts import Ask, Balance, Denied, Limit
 from gateway.core.errors import Refusal
 from gateway.core.model import Headers
 from gateway.core.money import dollars
+from gateway.policy.limits import warned
 
 _RETRY_RESERVED_S = 2
 
@@ -71,6 +72,15 @@ def headers(balances: Iterable[tuple[Limit, Balance]], warnings: Sequence[tuple[
         passed = ", ".join([f"{name}={percent}" for name, percent in warnings])
         found.append((b"x-gateway-budget-warning", passed.encode("ascii", "replace")))
     return found
+
+
+def warnings(balances: Iterable[tuple[Limit, Balance]]) -> tuple[tuple[str, int], ...]:
+    """The name of each limit with a threshold that is passed, and the highest such threshold in percent."""
+    found = []
+    for limit, balance in balances:
+        if limit.warn_at and (passed := warned(limit, balance)):
+            found.append((limit.name, max(passed)))
+    return tuple(found)
 
 
 def _fuller(known: Balance | None, balance: Balance) -> bool:

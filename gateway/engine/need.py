@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gateway.core.accounts import Ask, Denied, Limit
 from gateway.core.errors import Refusal
 from gateway.core.model import Call, Plan
-from gateway.core.rates import Rates, worst_case
+from gateway.core.rates import worst_case
 from gateway.core.windows import bound
 from gateway.engine.admit import PASSTHROUGH
 from gateway.engine.runtime import Runtime
@@ -22,6 +22,7 @@ from gateway.tokens.images import most_per_image
 FREE = frozenset({"responses.object", "moderations"})
 WITHOUT_OUTPUT = frozenset({"embeddings", "moderations", "responses.object", PASSTHROUGH})
 BY_TOKENS = frozenset({"usd", "tokens"})
+_ORDINARY = frozenset({"", "auto", "default"})
 
 
 @dataclass(slots=True)  # not frozen: see core/accounts.py
@@ -57,9 +58,10 @@ def _input(call: Call, plan: Plan, accounting: Accounting) -> int:
     size = len(call.body) if isinstance(call.body, bytes) else call.content_length or 0
     if call.document is None:
         return size
-    per_image = max((most_per_image(target.model) for target in plan.targets), default=0)
-    found = input_bound(size, call.document, per_image)
-    return found.tokens + (accounting.unseen_input_tokens if found.unseen else 0)
+    tokens, pictures, unseen = input_bound(size, call.document)
+    if pictures:
+        tokens += pictures * max((most_per_image(target.model) for target in plan.targets), default=0)
+    return tokens + accounting.unseen_input_tokens if unseen else tokens
 
 
 def _output(call: Call, plan: Plan) -> tuple[int, int]:
@@ -67,10 +69,10 @@ def _output(call: Call, plan: Plan) -> tuple[int, int]:
     if call.endpoint in WITHOUT_OUTPUT or call.document is None:
         return 0, 0
     asked = output_limit(call.document, call.endpoint)
-    choices = choices_of(call.document)
     if asked is None:
-        return plan.output_cap * choices, plan.output_cap if is_capped(plan.limits) or plan.output_ceiling else 0
-    if plan.output_ceiling and asked > plan.output_ceiling * choices:
+        cap = plan.output_cap if is_capped(plan.limits) or plan.output_ceiling else 0
+        return plan.output_cap * choices_of(call.document), cap
+    if plan.output_ceiling and asked > plan.output_ceiling * choices_of(call.document):
         raise Refusal("max_tokens_too_large", f"This model answers with at most {plan.output_ceiling} tokens here.")
     return asked, 0
 
@@ -84,25 +86,23 @@ def _worst(call: Call, plan: Plan, runtime: Runtime, at: float, input_tokens: in
     """Over all targets and the tiers that may serve: the dearest."""
     if call.endpoint == PASSTHROUGH:
         return _unpriced(plan, runtime.policy.accounting) if plan.charge_nano is None else plan.charge_nano
-    found: list[int] = []
-    for rates in _rates(call, plan, runtime, at):
-        most = worst_case(rates, input_tokens, output_tokens) if rates is not None else None
-        if most is None:
-            most = _unpriced(plan, runtime.policy.accounting)
-        if most is not None:
-            found.append(most)
-    return max(found, default=None)
+    dearest: int | None = None
+    tiers = _tiers(call)
+    for target in plan.targets:
+        provider = runtime.policy.providers[target.provider]
+        for tier in tiers:
+            rates = runtime.prices.rates(provider, target.model, tier, at)
+            nano = worst_case(rates, input_tokens, output_tokens) if rates is not None else None
+            if nano is None:
+                nano = _unpriced(plan, runtime.policy.accounting)
+            if nano is not None and (dearest is None or nano > dearest):
+                dearest = nano
+    return dearest
 
 
-def _rates(call: Call, plan: Plan, runtime: Runtime, at: float) -> list[Rates | None]:
+def _tiers(call: Call) -> tuple[str, ...]:
     asked = call.document.get("service_tier") if call.document is not None else None
-    tiers = {"", asked} if isinstance(asked, str) and asked not in {"auto", "default"} else {""}
-    providers = runtime.policy.providers
-    return [
-        runtime.prices.rates(providers[target.provider], target.model, tier, at)
-        for target in plan.targets
-        for tier in tiers
-    ]
+    return ("", asked) if isinstance(asked, str) and asked not in _ORDINARY else ("",)
 
 
 def _unpriced(plan: Plan, accounting: Accounting) -> int | None:

@@ -22,7 +22,7 @@ from gateway.engine.lanes import Ends, Lanes, finished
 from gateway.engine.masking import joined, masked
 from gateway.engine.reading import Reading, by_text
 from gateway.engine.tasks import for_size
-from gateway.masks.edits import Edit, JsonState, pieces_after
+from gateway.masks.edits import Edit, JsonState, apply, pieces_after
 from gateway.masks.restore import Restorer
 from gateway.masks.vault import Vault
 from gateway.wire import rewrite, texts
@@ -30,6 +30,7 @@ from gateway.wire.logprobs import repeat_their_text
 from gateway.wire.sse import data_of, event_of, frame
 
 Said = TypeVar("Said", Span, Delta)
+_NOT_MASKED = "Blocked by this gateway's policy: the answer could not be masked."
 MAX_HELD_WHOLE = 16 * 1024 * 1024
 _CHANGES = frozenset({"mask", "replace", "regenerate"})  # regenerate: where the guard knows a repair
 
@@ -163,26 +164,36 @@ class Output:
             raise Regenerate(again.rule, answer, self._judge.feedback(again.rule, seen))
 
     def _edits(self, text: Text, masks: Sequence[tuple[Rule, Finding]], state: JsonState | None) -> list[Edit]:
-        whole = [_whole(rule, finding, text) for rule, finding in masks if _is_whole(rule, finding)]
-        if whole:
-            return whole[:1]
-        edits = masked(text, masks, self._own, state) if masks else []
-        return joined(edits, self._restorer.edits(text.raw, text.escaped, state=state))
+        whole = next((pair for pair in masks if _is_whole(*pair)), None)
+        parts = [pair for pair in masks if not _is_whole(*pair)]
+        edits = masked(text, parts, self._own, state) if parts else []
+        if whole is None:
+            return joined(edits, self._restorer.edits(text.raw, text.escaped, state=state))
+        rule, finding = whole
+        if finding.repair is None:
+            return [Edit(0, len(text.raw), "{}" if text.escaped else rule.text)]
+        repair = _masked_too(finding.repair, text, edits)
+        return [Edit(finding.start, finding.end, apply(repair, self._restorer.edits(repair, text.escaped)))]
 
 
 def _is_whole(rule: Rule, finding: Finding) -> bool:
     return finding.repair is not None or rule.action == "replace"
 
 
-def _whole(rule: Rule, finding: Finding, text: Text) -> Edit:
-    if finding.repair is not None:
-        return Edit(finding.start, finding.end, finding.repair)
-    return Edit(0, len(text.raw), "{}" if text.escaped else rule.text)
+def _masked_too(repair: str, text: Text, edits: Sequence[Edit]) -> str:
+    """A repair was made of the text as it was said, so what is masked there is in it. What the repair has written in
+    another way cannot be found, and nobody may see it."""
+    for edit in edits:
+        value = text.raw[edit.start : edit.end]
+        if value not in repair:
+            raise Refusal("guard_blocked", _NOT_MASKED)
+        repair = repair.replace(value, edit.text)
+    return repair
 
 
 def _pieces(span: Span, edits: Sequence[Edit]) -> Mapping[Path, str]:
     if edits and not span.pieces:
-        raise Refusal("guard_blocked", "Blocked by this gateway's policy: the answer could not be masked.")
+        raise Refusal("guard_blocked", _NOT_MASKED)
     return pieces_after(span, edits) if edits else {}
 
 

@@ -31,6 +31,7 @@ from gateway.engine.account import Account
 from gateway.engine.accounts import Accounts
 from gateway.engine.admit import admit, identify
 from gateway.engine.bind import bind
+from gateway.engine.capture import Capture
 from gateway.engine.catalogue import catalogue
 from gateway.engine.forward import forward, usage_was_added
 from gateway.engine.guarding import Guarding, verdict_header, with_feedback
@@ -42,7 +43,7 @@ from gateway.engine.runtime import Runtime
 from gateway.engine.settle import settle
 from gateway.engine.statements import balances, own_usage
 from gateway.engine.tasks import Tasks
-from gateway.engine.things import Things, narrowed, stores_response
+from gateway.engine.things import REFERRING, Things, narrowed, stores_response
 from gateway.engine.tracing import trace_of
 from gateway.policy.limits import limits_for
 from gateway.wire.asked import asked
@@ -78,7 +79,9 @@ class Engine:
         self.runtime = runtime
         self.tasks = services.tasks
         self._services = services
-        self._random = random.Random()  # noqa: S311  # call ids are names, not secrets; the system's source costs a call
+        # Call ids are names, not secrets, and the system's source costs a call. They begin with the time (milliseconds;
+        # as UUID version 7, RFC 9562), so that what is new lies together in the ledger's index.
+        self._random = random.Random()  # noqa: S311
 
     async def handle(self, client: Client) -> None:
         task = self.tasks.enter()
@@ -90,10 +93,10 @@ class Engine:
             self.tasks.leave(task)
 
     def _record(self, client: Client) -> Record:
-        now = self._services.clock.monotonic()
+        now, wall = self._services.clock.monotonic(), self._services.clock.wall()
         return Record(
-            call_id=f"req_{self._random.getrandbits(96):024x}",
-            started_at=self._services.clock.wall(),
+            call_id=f"req_{int(wall * 1000) << 52 | self._random.getrandbits(52):024x}",
+            started_at=wall,
             started=now,
             marked=now,
             method=client.method,
@@ -105,8 +108,8 @@ class Passage:
     """One call on its way."""
 
     __slots__ = (
-        "_account", "_asking", "_call", "_claim", "_client", "_keeping", "_left", "_log", "_record", "_relay",
-        "_runtime", "_services",
+        "_account", "_asking", "_call", "_capture", "_claim", "_client", "_keeping", "_left", "_log", "_record",
+        "_relay", "_runtime", "_services",
     )  # fmt: skip
 
     def __init__(self, client: Client, record: Record, runtime: Runtime, services: Services) -> None:
@@ -116,6 +119,7 @@ class Passage:
         self._services = services
         self._log = services.log
         self._account: Account | None = None
+        self._capture: Capture | None = None
         self._claim: Idempotency | None = None
         self._keeping: Keeping | None = None
         self._relay: Relay | None = None
@@ -173,8 +177,10 @@ class Passage:
         if not plan.targets:
             await self._answer_here(call)
             return
-        plan = await narrowed(call, plan, self._services.things, runtime)
-        if not await self._was_answered_before(call):
+        if call.endpoint in REFERRING:
+            plan = await narrowed(call, plan, self._services.things, runtime)
+        claim = self._claim = Idempotency.of(self._services.accounts.ledger, self._services.secret, call)
+        if claim is None or not await self._was_answered_before(claim):
             await self._ask(call, plan)
 
     async def _ask(self, call: Call, plan: Plan) -> None:
@@ -184,10 +190,11 @@ class Passage:
         self._mark("reserve")
         reserved = {"gw.budget.reserved_usd_nano": account.need.nano or 0}
         self._record.steps.append(Step("reserve", began, self._record.marked, reserved))
+        self._capture = Capture.of(self._runtime.policy.tracing.content, call, plan)
         if plan.guards is None:
             await self._relayed(call, await self._forwarded(call, plan, account), account, None)
             return
-        guarding = await Guarding.of(plan.guards, call, self._services.clock, self._services.secret)
+        guarding = await Guarding.of(plan.guards, call, self._services.clock, self._services.secret, self._capture)
         self._record.verdicts = guarding.verdicts()
         reply, call = await self._screened_and_forwarded(call, plan, account, guarding)
         await self._relayed_guarded(call, reply, plan, account, guarding)
@@ -227,7 +234,7 @@ class Passage:
                     raise blocked_by(again.rule) from None
                 call = await with_feedback(call, again)
             self._abandon()
-            await account.again()
+            await account.again("regenerate")
             reply = await self._forwarded(call, plan, account)
 
     async def _forwarded(self, call: Call, plan: Plan, account: Account) -> UpstreamReply:
@@ -280,6 +287,7 @@ class Passage:
             clock=services.clock,
             tasks=services.tasks,
             made=made,
+            answer=self._capture.answer() if self._capture is not None else None,
         )
 
     async def _answer_here(self, call: Call) -> None:
@@ -296,14 +304,9 @@ class Passage:
         known = await balances(held, accounts.ledger, accounts.store, now)
         return await own_usage(accounts.ledger, call.caller, call.path.partition("?")[2], known, now)
 
-    async def _was_answered_before(self, call: Call) -> bool:
+    async def _was_answered_before(self, claim: Idempotency) -> bool:
         """Whether the caller's idempotency key was answered before, and is so again."""
-        services = self._services
-        claim = Idempotency.of(services.accounts.ledger, services.secret, call)
-        if claim is None:
-            return False
-        self._claim = claim
-        kept = await claim.claim(self._record.call_id, services.clock.wall())
+        kept = await claim.claim(self._record.call_id, self._services.clock.wall())
         if kept is None:
             self._client = self._keeping = Keeping(self._client)
             return False
@@ -358,8 +361,8 @@ class Passage:
             self._abandon()
         self._note()
         closed = not reads_on and (self._account is None or self._account.close())
-        if closed and self._claim is None:
-            settle(self._record, self._services.sinks, self._services.clock)
+        if closed and self._claim is None and self._capture is None:
+            settle(self._record, self._services.sinks, self._services.clock.monotonic())
         else:
             self._services.tasks.owe(self._end_later(reads_on=reads_on))
 
@@ -387,7 +390,7 @@ class Passage:
             asking.result().close()
 
     async def _end_later(self, *, reads_on: bool) -> None:
-        account = self._account
+        account, clock, ended = self._account, self._services.clock, None
         try:
             if reads_on:
                 await self._read_on()
@@ -396,8 +399,11 @@ class Passage:
             if self._claim is not None:
                 charged = any(attempt.state == "settled" for attempt in self._record.attempts)
                 await self._claim.keep(self._keeping.answered if self._keeping else None, charged=charged)
+            if self._capture is not None:
+                ended = clock.monotonic()
+                self._record.content = await self._capture.content(self._record)
         finally:
-            settle(self._record, self._services.sinks, self._services.clock)
+            settle(self._record, self._services.sinks, clock.monotonic() if ended is None else ended)
 
     async def _read_on(self) -> None:
         """The rest of an answer whose caller has left, for what it cost, within the policy's bounds."""
@@ -414,26 +420,26 @@ class Passage:
             self._abandon()
 
     def _mark(self, phase: str) -> None:
-        record = self._record
-        now = self._services.clock.monotonic()
-        record.phase_s[phase] = record.phase_s.get(phase, 0.0) + now - record.marked
+        record, now = self._record, self._services.clock.monotonic()
+        phases = record.phase_s
+        phases[phase] = phases.get(phase, 0.0) + now - record.marked
         record.marked = now
 
 
 def _own_headers(record: Record) -> Headers:
-    own = [
+    own: Headers = [
         (b"cache-control", b"no-store"),
         (b"x-gateway-request-id", record.call_id.encode()),
         (b"x-gateway-policy", record.policy_version.encode()),
     ]
-    if verdicts := verdict_header(record.verdicts):
+    if record.verdicts and (verdicts := verdict_header(record.verdicts)):
         own.append((b"x-gateway-guards", verdicts))
     if record.balances:
         own += limits.headers(record.balances, record.warnings)
     if record.attempts and record.attempts[-1].state == "settled":
-        costs = [attempt.cost_nano for attempt in record.attempts]
-        if None not in costs:
-            own.append((b"x-gateway-cost-usd", dollars(sum(cost or 0 for cost in costs)).encode()))
+        costs = [attempt.cost_nano for attempt in record.attempts if attempt.cost_nano is not None]
+        if len(costs) == len(record.attempts):
+            own.append((b"x-gateway-cost-usd", dollars(sum(costs)).encode()))
     return own
 
 

@@ -13,10 +13,12 @@ import orjson
 
 from gateway.core.clock import Clock
 from gateway.core.errors import BAD_CONTENT, CLOSED, REDIRECT, Refusal, UpstreamFault
-from gateway.core.model import Call, Headers, Record
+from gateway.core.model import Attempt, Call, Headers, Record
+from gateway.core.pace import Pace
 from gateway.core.ports import Client, Upstream, UpstreamReply
 from gateway.engine import headers as header_rules
 from gateway.engine.account import Account
+from gateway.engine.capture import Answer
 from gateway.engine.guarding import Guarding
 from gateway.engine.judge import Regenerate, blocked_by
 from gateway.engine.output import Output
@@ -34,6 +36,7 @@ MAX_HELD_BYTES = 1 << 20
 MAX_DECODED_BYTES = 1 << 28
 MAX_GUARDED_BYTES = 1 << 26
 
+_NO_CHUNK = (b":", b"data: [DONE]", b"data:[DONE]")
 _END_BYTES = 1 << 14
 _DECODER = json.JSONDecoder()
 _MEMBERS_AT_END = re.compile(rb'"(usage|service_tier)"\s*:\s*')
@@ -58,6 +61,7 @@ class Relay:
         clock: Clock,
         tasks: Tasks,
         made: Callable[[str], None] | None = None,
+        answer: Answer | None = None,
     ) -> None:
         self._call = call
         self._reply = reply
@@ -72,6 +76,7 @@ class Relay:
         assert account.attempt is not None
         self._attempt = account.attempt
         self._made = made
+        self._captured = answer
         self._guarding = guarding
         self._output = guarding.output(self._shape) if guarding is not None else None
         self._state: StreamState | None = None
@@ -122,14 +127,16 @@ class Relay:
     async def _document(self) -> None:
         """A JSON answer is held until it is whole, so that a provider that dies in the middle of one is a clean 502;
         a large one, or one that begins with keep-alive blanks, flows."""
-        size = 0
-        async for chunk in self._chunks():
-            self._held.append(chunk)
-            size += len(chunk)
-            if size > MAX_HELD_BYTES or chunk.isspace():
-                await self._flow()
-                return
-        body = b"".join(self._held)
+        body = self._arrived()
+        if body is None:
+            size = 0
+            async for chunk in self._chunks():
+                self._held.append(chunk)
+                size += len(chunk)
+                if size > MAX_HELD_BYTES or chunk.isspace():
+                    await self._flow()
+                    return
+            body = b"".join(self._held)
         self._read_usage(body)
         self._account.priced()
         await self._answer(body)
@@ -141,9 +148,8 @@ class Relay:
         await self._answer(await output.document(body) if body else body)
 
     async def _bytes(self) -> None:
-        body = self._reply.complete()
+        body = self._arrived()
         if body is not None:
-            self._attempt.complete = True
             await self._answer(body)
             return
         await self._start(self._length())
@@ -184,6 +190,7 @@ class Relay:
         if self._reply.status >= 400 or self._dialect is None:
             return
         streamed = self._is_event_stream()
+        self._captured = None
         if streamed:
             self._begin_stream()
             if self._has_ended():
@@ -218,15 +225,24 @@ class Relay:
         for frame in frames:
             hidden = state.observe(frame) and hide_usage
             attempt.reported = state.usage
-            if attempt.first_chunk_s is None:
-                attempt.first_chunk_s = self._clock.monotonic() - attempt.started
+            if not frame.startswith(_NO_CHUNK):
+                self._timed(attempt)
             meter.feed(frame)
+            if self._captured is not None:
+                self._captured.frame(frame)
             if self._made is not None:
                 self._find_made(frame)
             if not hidden:
                 yield frame
             if state.done:
                 return
+
+    def _timed(self, attempt: Attempt) -> None:
+        now = self._clock.monotonic()
+        if attempt.pace is None:
+            attempt.first_chunk_s, attempt.pace = now - attempt.started, Pace(now)
+        else:
+            attempt.pace.chunk(now)
 
     def _passed(self, frames: Iterator[bytes]) -> Iterable[bytes]:
         """What the guards let go of these frames."""
@@ -281,9 +297,12 @@ class Relay:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
             raise UpstreamFault(BAD_CONTENT, "answer is not JSON") from None
-        self._attempt.reported = self._dialect.usage_of(document)
-        self._attempt.response_id, self._attempt.finish_reasons = said(self._shape, document)
-        if self._attempt.reported.output_tokens is None:
+        attempt = self._attempt
+        attempt.reported = self._dialect.usage_of(document)
+        attempt.response_id, attempt.finish_reasons = said(self._shape, document)
+        if self._captured is not None:
+            self._captured.whole(document)
+        if attempt.reported.output_tokens is None:
             self._account.wrote(text_of_document(self._shape, document))
         if self._made is not None and type(document) is dict and type(document.get("id")) is str:
             self._made(document["id"])
@@ -300,6 +319,13 @@ class Relay:
             return
         if made is not None and isinstance(name, str):
             made(name)
+
+    def _arrived(self) -> bytes | None:
+        """The whole body, where nothing has to be waited for or decoded: most short answers come with their head."""
+        body = self._reply.complete() if self._decoder is None else None
+        if body is not None:
+            self._attempt.complete = True
+        return body
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes, decoded where the gateway reads them; time spent waiting is the provider's."""
@@ -347,8 +373,8 @@ class Relay:
     def _headers(self) -> Headers:
         headers = header_rules.to_caller(self._reply.headers)
         own = self._own(self._record)
-        if any(header_rules.is_rate_limit(pair) for pair in own):  # which is tighter is not known; ours holds here
-            headers = [pair for pair in headers if not header_rules.is_rate_limit(pair)]
+        if len(header_rules.without_rate_limits(own)) < len(own):  # which is tighter is not known; ours holds here
+            headers = header_rules.without_rate_limits(headers)
         if self._decoder is None:
             coding = header_rules.value_of(self._reply.headers, b"content-encoding")
             if coding is not None:
@@ -445,5 +471,8 @@ def _fed(frames: Frames, chunk: bytes) -> list[bytes]:
 
 
 def _decoder(reply: UpstreamReply) -> ReplyDecoder | None:
-    coding = (header_rules.value_of(reply.headers, b"content-encoding") or b"identity").strip().lower()
+    named = header_rules.value_of(reply.headers, b"content-encoding")
+    if named is None:
+        return None
+    coding = named.strip().lower()
     return None if coding in {b"", b"identity"} else ReplyDecoder(coding.decode("ascii", "replace"), MAX_DECODED_BYTES)

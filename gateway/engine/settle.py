@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.core.clock import Clock
 from gateway.core.model import Record
 from gateway.core.ports import Sink
 
 
-def settle(record: Record, sinks: Sequence[Sink], clock: Clock) -> None:
-    record.duration_s = clock.monotonic() - record.started
+def settle(record: Record, sinks: Sequence[Sink], ended: float) -> None:
+    """`ended`: a reading of the monotonic clock."""
+    record.duration_s = ended - record.started
     for sink in sinks:
         sink.record(record)

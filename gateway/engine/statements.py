@@ -39,11 +39,16 @@ def understood(pairs: Pairs, now: float) -> Asked:
         raise Refusal("invalid_value", f"{problem}.") from None
 
 
+def unreadable() -> Refusal:
+    """What a LedgerDown is to whoever wants to read."""
+    return Refusal("ledger_unavailable", "The ledger cannot be read now.", retry_after_s=1)
+
+
 async def usage(ledger: Ledger, wanted: Asked) -> Row:
     try:
         return report(wanted, await ledger.totals(wanted.query, wanted.by))
     except LedgerDown:
-        raise Refusal("ledger_unavailable", "The ledger cannot be read now.") from None
+        raise unreadable() from None
 
 
 async def own_usage(ledger: Ledger, caller: Caller, query: str, balances: Balances, now: float) -> bytes:
@@ -82,7 +87,7 @@ async def attempts(ledger: Ledger, name: str) -> Row:
     try:
         found = await attempts_of(ledger, name)
     except LedgerDown:
-        raise Refusal("ledger_unavailable", "The ledger cannot be read now.") from None
+        raise unreadable() from None
     if not found:
         raise Refusal("unknown_path", "The ledger knows no call and no attempt with this id.")
     return {"attempts": [{**entry_row(entry), "rates": _rates(entry)} for entry in found]}

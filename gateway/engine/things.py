@@ -17,6 +17,10 @@ from gateway.policy.compile import passthrough_for
 
 _ID = re.compile(r"/v1/responses/([^/?]+)")
 _MAX_RECENT = 10_000
+
+REFERRING = frozenset({"responses", "responses.object"})
+"""Endpoints of which a call can refer to something that a provider has stored."""
+
 _CONVERSATIONS = "/v1/conversations"
 
 
@@ -59,7 +63,8 @@ def stores_response(call: Call) -> bool:
 
 
 async def narrowed(call: Call, plan: Plan, things: Things, runtime: Runtime) -> Plan:
-    """The plan, with the target that holds what the call refers to. Refusal `response_not_found`."""
+    """The plan of one of `REFERRING`, with the target that holds what the call refers to. Refusal
+    `response_not_found`."""
     if call.endpoint == "responses.object":
         match = _ID.match(call.path)
         provider = await things.provider_of(unquote(match.group(1)) if match else "", call.caller, None)

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gateway.core.breaker import Breaker
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.secret import Secret
 from gateway.core.span import Finding, View
 from gateway.guards.base import GuardRow
-from gateway.guards.breaker import Breaker
 
 Post = Callable[[bytes], Awaitable[bytes]]
 """Sends one JSON body and returns the body of a 2xx answer; raises for everything else, redirects included."""

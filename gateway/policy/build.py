@@ -14,7 +14,7 @@ from gateway.core.model import Caller, Names, Pool, Provider, Timeouts, Tls
 from gateway.core.secret import Secret
 from gateway.policy import schema
 from gateway.policy.accounts import AccountsBuilder
-from gateway.policy.compile import Limits, ModelTable, Passthrough, PolicySet, TargetRule, Tracing
+from gateway.policy.compile import ContentCapture, Limits, ModelTable, Passthrough, PolicySet, TargetRule, Tracing
 from gateway.policy.guards import GuardBuilder, Workshop, no_network
 from gateway.policy.problems import Problem, dotted
 from gateway.policy.suggest import suggestion
@@ -255,7 +255,26 @@ class Builder:
             dearer_than_nano=row.keep.dearer_than_usd,
             callers=Names.of(row.keep.callers),
         )
-        return Tracing(row.sample, keep, frozenset(row.profiles), row.spans == "thin", row.metrics)
+        profiles = frozenset(row.profiles)
+        return Tracing(row.sample, keep, profiles, row.spans == "thin", row.metrics, self._content(row.content))
+
+    def _content(self, row: schema.ContentRow) -> ContentCapture | None:
+        path = ("tracing", "content")
+        for index, name in enumerate(row.callers):
+            self._check_caller((*path, "callers", index), name)
+        for index, name in enumerate(row.models):
+            self._check_model((*path, "models", index), name)
+        if not row.capture:
+            return None
+        return ContentCapture(Names.of(row.callers), Names.of(row.models), row.max_bytes)
+
+    def _check_model(self, path: tuple[str | int, ...], wanted: str) -> None:
+        """A name that no rule of `models` leads anywhere, and a pattern that meets none."""
+        known = self._document.models
+        if not known or self._is_wrong("models"):
+            return
+        if not any(Names.of([rule]).meets(wanted) for rule in known):
+            self._problem(path, f'there is no model "{wanted}"{suggestion(wanted, known)}')
 
     def _check_caller(self, path: tuple[str | int, ...], wanted: str) -> None:
         """Names from tokens cannot be known beforehand."""

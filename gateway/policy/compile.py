@@ -107,15 +107,28 @@ class Accounting:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentCapture:
+    """Whose prompts and answers stand in spans. `max_bytes`: of one attribute."""
+
+    callers: Names
+    models: Names
+    max_bytes: int
+
+    def holds(self, caller: str, model: str) -> bool:
+        return caller in self.callers and model in self.models
+
+
+@dataclass(frozen=True, slots=True)
 class Tracing:
     """Which calls have their spans kept, and how spans look, as the section `tracing` of the policy says it. `sample`
-    is a share from 0 to 1; `metrics` the generation of the GenAI metrics."""
+    is a share from 0 to 1; `metrics` the generation of the GenAI metrics; `content` None: none is captured."""
 
     sample: float = 1.0
     keep: Keep = Keep(slower_than_s=30.0, dearer_than_nano=NANO)
     profiles: frozenset[str] = frozenset({"openinference", "langfuse", "mlflow"})
     thin: bool = False
     metrics: Literal["b", "c", "both"] = "c"
+    content: ContentCapture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from gateway.core.model import Caller, Names, Provider
 from gateway.core.money import dollars
 from gateway.core.rates import Rates
 from gateway.core.rules import GuardSet, Rule
-from gateway.policy.compile import PolicySet, Tracing, guards_for, output_cap
+from gateway.policy.compile import ContentCapture, PolicySet, Tracing, guards_for, output_cap
 from gateway.policy.limits import LimitRule, Measure, rules_for
 from gateway.policy.suggest import suggestion
 from gateway.prices.catalogue import Catalogue
@@ -69,7 +69,7 @@ def _bind(policy: PolicySet, name: str, model: str) -> list[str]:
         lines += _target(policy.providers[target.provider], target.model, index)
     if policy.left_out:
         lines.append(f"    left out   {', '.join(policy.left_out)} (optional, and not configured)")
-    return [*lines, *_relay(guards), "", *_settle(policy.tracing)]
+    return [*lines, *_relay(guards), "", *_settle(policy.tracing, name, model)]
 
 
 def _guard_set(policy: PolicySet, caller: Caller | None, name: str, model: str) -> GuardSet | None:
@@ -166,14 +166,19 @@ def _trace(row: Caller | Rights) -> str:
     return modes[row.trace_mode] + (", its sampled flag decides" if row.trusted else "")
 
 
-def _settle(tracing: Tracing) -> list[str]:
-    kept = _kept(tracing.keep)
+def _settle(tracing: Tracing, name: str, model: str) -> list[str]:
+    kept, content = _kept(tracing.keep), tracing.content
     profiles = f", for {', '.join(sorted(tracing.profiles))}" if tracing.profiles else ""
     return [
         "8 settle",
         f"    sampled    {tracing.sample:.4g} of the calls{f'; always {kept}' if kept and tracing.sample < 1 else ''}",
         f"    spans      {'thin' if tracing.thin else 'full'}{profiles}",
+        *(_content(content) if content is not None and content.holds(name, model) else ()),
     ]
+
+
+def _content(content: ContentCapture) -> list[str]:
+    return [f"    content    captured, what guards find masked, up to {content.max_bytes} bytes an attribute"]
 
 
 def _kept(keep: Keep) -> str:

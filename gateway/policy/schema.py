@@ -343,6 +343,20 @@ class KeepRow(_Strict):
     callers: list[Name] = Field([], description="Of these callers, names or patterns.")
 
 
+class ContentRow(_Strict):
+    """Prompts and answers in spans, which are without them unless this says otherwise. What guards find in them,
+    enforced or monitored, is masked there; what guards block is left out. No log and no ledger has them."""
+
+    capture: bool = Field(False, description="Whether they are captured at all.")
+    callers: list[Name] = Field(["*"], min_length=1, description="Of these callers, names or patterns.")
+    models: list[Name] = Field(
+        ["*"], min_length=1, description="For these models, as callers name them; names or patterns."
+    )
+    max_bytes: int = Field(
+        32_768, ge=1024, le=262_144, description="Longest attribute; those that were cut stand in gw.content.cut."
+    )
+
+
 class TracingRow(_Strict):
     """Which calls have their spans kept and exported, and how spans look. Ledger and metrics count every call."""
 
@@ -355,6 +369,7 @@ class TracingRow(_Strict):
     spans: Literal["full", "thin"] = Field(
         "full", description="thin: what guards and reservations did are events of the call's span, not spans."
     )
+    content: ContentRow = ContentRow()  # type: ignore[call-arg]
     metrics: Literal["b", "c", "both"] = Field(
         "c", description="Generation of OpenTelemetry's GenAI metrics. b: versions 1.37 to 1.41. c: the later ones."
     )

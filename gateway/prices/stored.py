@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ import orjson
 from gateway.core.rates import Rates, Tier
 
 
+@lru_cache(maxsize=256)
 def rates_json(rates: Rates, tier: str) -> str:
     """{"source", "provider", "model", "tier", "rates": {bucket: nano-dollars a million}} and, where there are some,
     "above": [{"tokens", "inclusive", "rates"}], "request": nano-dollars, "window": tokens, "flags". `tier` is the

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
-from gateway.core.errors import Refusal
 from gateway.core.ports import Ledger, LedgerDown
 from gateway.core.reports import Row
 from gateway.engine import statements
@@ -30,7 +29,7 @@ def routes(ledger: Ledger, budgets: Budgets) -> Routes:
         try:
             return _json({"budgets": await budgets()})
         except LedgerDown:
-            raise Refusal("ledger_unavailable", "The ledger cannot be read now.", retry_after_s=1) from None
+            raise statements.unreadable() from None
 
     return {
         ("GET", "/usage"): (False, usage),

@@ -11,16 +11,21 @@ from typing import Protocol
 from urllib.parse import unquote
 
 import orjson
+from structlog.typing import FilteringBoundLogger
 
+from gateway.core.bugs import place
 from gateway.core.errors import Refusal
 from gateway.core.model import Headers
 from gateway.core.secret import Secret
 from gateway.server.errors import render
 from gateway.server.exchange import Exchange
+from gateway.sinks.audit import Audit, Trigger
+from gateway.sinks.log import clean
 from gateway.sinks.metrics import Snapshot, merged
 
 Answer = tuple[int, bytes, bytes]  # status, content type, body
 JSON = b"application/json"
+_QUESTIONS = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,23 @@ class Fleet(Protocol):
 
     async def policy(self) -> dict[str, object]: ...
 
-    async def reload(self) -> bool: ...
+    async def reload(self, *, trigger: Trigger) -> bool: ...
 
 
 class Admin:
     """`routes` is the whole surface; `more` are those that need more than the fleet."""
 
-    def __init__(self, fleet: Fleet, token: Secret, more: Routes = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        token: Secret,
+        log: FilteringBoundLogger,
+        audit: Audit,
+        more: Routes = MappingProxyType({}),
+    ) -> None:
         self._fleet = fleet
+        self._log = log
+        self._audit = audit
         self._token_digest = hashlib.sha256(token.reveal().encode()).digest()
         self.routes: Routes = {
             ("GET", "/healthz"): (True, self._healthz),
@@ -66,17 +80,38 @@ class Admin:
         }
 
     async def handle(self, exchange: Exchange) -> None:
+        answered = self._answered if exchange.method in _QUESTIONS else self._audited
+        await exchange.answer(*await answered(exchange))
+
+    async def _audited(self, exchange: Exchange) -> tuple[int, Headers, bytes]:
+        before = await self._version()
+        status = None
+        try:
+            answer = await self._answered(exchange)
+            status = answer[0]
+            return answer
+        finally:
+            path, _, _ = exchange.target.partition("?")
+            asked = (exchange.remote, exchange.method, path, status)
+            self._audit.request(*asked, before, await self._version(), has_token=self._has_token(exchange.headers))
+
+    async def _version(self) -> str:
+        return str((await self._fleet.policy())["version"])
+
+    async def _answered(self, exchange: Exchange) -> tuple[int, Headers, bytes]:
         try:
             status, kind, body = await self._dispatch(exchange)
             headers: Headers = [(b"content-type", kind)]
         except Refusal as refusal:
             status = refusal.status
             headers, body = render(refusal, "")
-        except Exception:
+        except Exception as bug:
+            path, _, _ = exchange.target.partition("?")
+            self._log.error("bug", admin=clean(path), error=type(bug).__name__, at=place(bug))
             status = 500
             headers, body = render(Refusal("internal", "The gateway failed to handle this request."), "")
         headers += [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
-        await exchange.answer(status, headers, body)
+        return status, headers, body
 
     async def _dispatch(self, exchange: Exchange) -> Answer:
         path, _, query = exchange.target.partition("?")
@@ -90,11 +125,14 @@ class Admin:
         return await route[1](Asked(unquote(name), query))
 
     def _authorise(self, headers: Headers) -> None:
+        if not self._has_token(headers):
+            raise Refusal("invalid_api_key", "Send the admin token as 'Authorization: Bearer <token>'.")
+
+    def _has_token(self, headers: Headers) -> bool:
         shown = [value for name, value in headers if name == b"authorization"]
         digest = hashlib.sha256(shown[0][len(b"Bearer ") :] if shown else b"").digest()
         right = hmac.compare_digest(digest, self._token_digest)
-        if len(shown) != 1 or not shown[0].startswith(b"Bearer ") or not right:
-            raise Refusal("invalid_api_key", "Send the admin token as 'Authorization: Bearer <token>'.")
+        return len(shown) == 1 and shown[0].startswith(b"Bearer ") and right
 
     async def _healthz(self, _: Asked) -> Answer:
         alive = self._fleet.alive()
@@ -112,5 +150,5 @@ class Admin:
         return 200, JSON, orjson.dumps(await self._fleet.policy())
 
     async def _reload(self, _: Asked) -> Answer:
-        loaded = await self._fleet.reload()
+        loaded = await self._fleet.reload(trigger="admin")
         return (200 if loaded else 422), JSON, orjson.dumps({"loaded": loaded, **await self._fleet.policy()})

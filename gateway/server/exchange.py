@@ -84,6 +84,13 @@ class Exchange:
 
     # -- in
 
+    @property
+    def remote(self) -> str:
+        """The address of the other side; "" once it is gone."""
+        transport = self._connection.transport
+        peer = None if transport is None else transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
     async def read_body(self, max_bytes: int) -> bytes:
         payload = self._payload
         self._refuse_announced(max_bytes)

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -29,9 +30,11 @@ from gateway.server.errors import render
 from gateway.server.supervisor import Supervisor, WorkerFailed
 from gateway.server.worker import Worker, connection_limits, drain, settle_memory
 from gateway.settings import Settings
+from gateway.sinks.audit import Audit
 from gateway.sinks.log import Lines, StandardLog, make_log
 from gateway.sinks.metrics import Metrics
 from gateway.sinks.otlp_settings import read_otlp
+from gateway.sinks.repeats import Repeats
 from gateway.stores.redis import StoreUnusable
 
 Announce = Callable[[str], None] | None
@@ -47,11 +50,13 @@ def run_gateway(settings: Settings, environ: Mapping[str, str], announce: Announ
     _raise_descriptor_limit()
     sock = bound_socket(settings.host, settings.port)
     admin_sock = bound_socket(settings.admin_host, settings.admin_port)
-    lines = Lines(sys.stderr.buffer)
-    log = make_log(settings.log_format, settings.log_level, lines=lines)
+    lines, repeats = Lines(sys.stderr.buffer), Repeats()
+    log = make_log(settings.log_format, settings.log_level, lines=lines, repeats=repeats)
+    audit = opened_audit(settings, audit_log(settings, lines), repeats)
     logging.basicConfig(handlers=[StandardLog(log)], level=logging.WARNING, force=True)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, lines.gathered(runner.get_loop()):
-        return runner.run(_serve(settings, environ, token, sock, admin_sock, log, announce))
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    with runner, lines.gathered(runner.get_loop()), closing(repeats):
+        return runner.run(_serve(settings, environ, token, sock, admin_sock, log, audit, announce))
 
 
 def _raise_descriptor_limit() -> None:
@@ -67,12 +72,13 @@ async def _serve(
     sock: socket.socket,
     admin_sock: socket.socket,
     log: FilteringBoundLogger,
+    audit: Audit,
     announce: Announce,
 ) -> int:
-    fleet = await _started(settings, environ, sock, log)
+    fleet = await _started(settings, environ, sock, log, audit)
     fleet.watch()
     more = {**accounts.routes(fleet.ledger, fleet.budgets), **traces.routes(fleet.traces, fleet.trace)}
-    admin = Admin(fleet, token, more)
+    admin = Admin(fleet, token, log, audit, more)
     admin_server = await _serve_admin(admin, settings, admin_sock)
     _tell_ready(settings, sock, admin_sock, log, announce)
     stop = _Signals(fleet)
@@ -83,7 +89,7 @@ async def _serve(
 
 
 async def _started(
-    settings: Settings, environ: Mapping[str, str], sock: socket.socket, log: FilteringBoundLogger
+    settings: Settings, environ: Mapping[str, str], sock: socket.socket, log: FilteringBoundLogger, audit: Audit
 ) -> Worker | Supervisor:
     """The one worker in this process, or the supervisor of several."""
     fleet: Worker | Supervisor
@@ -92,14 +98,15 @@ async def _started(
         source = read_source(settings.policies)
         key = mask_key(settings)  # made here, so that workers find it
         if settings.workers == 1:
-            gateway = Gateway(settings, environ, log, SystemClock(), Metrics(), render, key)
+            gateway = Gateway(settings, environ, log, SystemClock(), Metrics(), render, key, audit)
             worker = Worker(gateway, settings, log)
             await worker.start(source, sock)
             settle_memory()
             return worker
-        fleet = Supervisor(settings, environ, sock, log)
+        fleet = Supervisor(settings, environ, sock, log, audit)
         await fleet.start(source)
     except (PolicyError, PolicyErrors, WorkerFailed, LedgerUnusable, StoreUnusable, ValueError) as problems:
+        audit.start_refused(str(problems))
         raise StartError(str(problems)) from None
     return fleet
 
@@ -117,7 +124,7 @@ class _Signals:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _reload(self) -> None:
-        task = asyncio.create_task(self._fleet.reload())
+        task = asyncio.create_task(self._fleet.reload(trigger="signal"))
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
 
@@ -174,6 +181,18 @@ def admin_token(settings: Settings) -> Secret:
     if settings.admin_token_file is not None:
         return _read_secret("admin token", settings.admin_token_file)
     return kept_secret("admin token", settings.data_dir / "admin.token")
+
+
+def audit_log(settings: Settings, lines: Lines) -> FilteringBoundLogger:
+    """Writes whatever the level of the log, and leaves nothing out."""
+    return make_log(settings.log_format, "info", lines=lines)
+
+
+def opened_audit(settings: Settings, log: FilteringBoundLogger, repeats: Repeats) -> Audit:
+    try:
+        return Audit(log, repeats, settings.audit_file)
+    except OSError as error:
+        raise StartError(f"audit file: {settings.audit_file}: {error.strerror}") from None
 
 
 def mask_key(settings: Settings) -> Secret:

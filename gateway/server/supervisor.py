@@ -6,6 +6,7 @@ The listening socket is one and shared, so a worker that dies takes no queued co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -21,13 +22,16 @@ from gateway.core.reports import Row
 from gateway.core.trace import TraceSpan
 from gateway.policy.load import PolicyError, PolicyErrors, Source, load, read_source, version_of
 from gateway.policy.watch import Watcher
-from gateway.server.control import Channel, snapshot_from_json, source_to_json
+from gateway.server.control import Asker, Channel, Message, WorkerBug, snapshot_from_json, source_to_json
 from gateway.server.traces import span_of
 from gateway.settings import Settings
+from gateway.sinks.audit import Audit, Trigger
 from gateway.sinks.metrics import Metrics, Snapshot
 
 _START_S = 30.0
 _ANSWER_S = 10.0
+_BUDGETS_S = 60.0
+"""The ledger adds up a month."""
 _RESTART_PAUSE_S = 1.0
 _PULSE_S = 5.0
 _STOP_MARGIN_S = 5.0
@@ -41,12 +45,18 @@ class Supervisor:
     """Implements `admin.Fleet` for several workers."""
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], sock: socket.socket, log: FilteringBoundLogger
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        sock: socket.socket,
+        log: FilteringBoundLogger,
+        audit: Audit,
     ) -> None:
         self._settings = settings
         self._environ = dict(environ)
         self._sock = sock
         self._log = log
+        self._audit = audit
         self._source: Source = ()
         self._loaded_at = 0.0
         self._last_error = ""
@@ -61,6 +71,7 @@ class Supervisor:
         """PolicyErrors when the policy is broken, WorkerFailed when a worker does not come up, LedgerUnusable."""
         self._check(source)
         self._adopt(source)
+        self._audit.policy_loaded("start", "", version_of(source))
         # Held for the workers, which write to it without the lock, and read for the admin listener.
         self.ledger = await opened_ledger(self._settings, f"supervisor-{os.getpid()}", lock=True)
         self._sock.listen(1024)
@@ -95,10 +106,12 @@ class Supervisor:
         return True
 
     def ready(self) -> bool:
-        return not self._draining and any(child.process.returncode is None for child in self._children.values())
+        return not self._draining and any(child.alive for child in self._children.values())
 
     async def snapshots(self) -> list[Snapshot]:
-        answers = await asyncio.gather(*(self._ask(child, {"do": "snapshot"}) for child in self._children.values()))
+        answers = await asyncio.gather(
+            *(self._ask(child, {"do": "snapshot"}, _ANSWER_S) for child in self._children.values())
+        )
         found = [snapshot_from_json(answer["snapshot"]) for answer in answers if answer is not None]
         return [self._metrics.snapshot(), *found]
 
@@ -111,12 +124,11 @@ class Supervisor:
 
     async def budgets(self) -> list[Row]:
         """As any one worker sees them: they share the store. LedgerDown."""
-        for child in self._children.values():
-            answer = await self._ask(child, {"do": "budgets"})
-            if answer is not None:
-                rows: list[Row] | None = answer["budgets"]
-                if rows is not None:
-                    return rows
+        for child in list(self._children.values()):
+            answer = await self._ask(child, {"do": "budgets"}, _BUDGETS_S)
+            rows: list[Row] | None = None if answer is None else answer["budgets"]
+            if rows is not None:
+                return rows
         raise LedgerDown("no worker can read the ledger now")
 
     async def traces(self, count: int) -> list[list[TraceSpan]]:
@@ -128,8 +140,8 @@ class Supervisor:
         found = await self._all({"do": "trace", "name": name})
         return [span for answer in found for spans in answer for span in spans] or None
 
-    async def _all(self, message: dict[str, Any]) -> list[list[list[TraceSpan]]]:
-        answers = await asyncio.gather(*(self._ask(child, message) for child in self._children.values()))
+    async def _all(self, message: Message) -> list[list[list[TraceSpan]]]:
+        answers = await asyncio.gather(*(self._ask(child, message, _ANSWER_S) for child in self._children.values()))
         return [
             [[span_of(row) for row in rows] for rows in answer["traces"]] for answer in answers if answer is not None
         ]
@@ -137,7 +149,7 @@ class Supervisor:
     def _check(self, source: Source) -> None:
         refuse_uncounted(load(source, self._settings.policies, self._environ), self._settings)
 
-    async def reload(self, source: Source | None = None) -> bool:
+    async def reload(self, source: Source | None = None, trigger: Trigger = "files") -> bool:
         """Checked here first, then the same bytes go to every worker."""
         async with self._reloading:
             try:
@@ -145,23 +157,25 @@ class Supervisor:
                     source = await asyncio.to_thread(read_source, self._settings.policies)
                 await asyncio.to_thread(self._check, source)
             except (PolicyError, PolicyErrors, OSError) as error:
+                self._audit.policy_refused(trigger, version_of(self._source), str(error))
                 self._refused(str(error))
                 return False
-            message: dict[str, Any] = {"do": "reload", "files": source_to_json(source)}
+            message: Message = {"do": "reload", "files": source_to_json(source)}
+            before = version_of(self._source)
             self._adopt(source)  # a worker that starts from now on starts with it
+            self._audit.policy_loaded(trigger, before, version_of(source))
             await asyncio.gather(*(self._reload(child, message) for child in self._children.values()))
             return True
 
     # -- inside
 
-    async def _end(self, child: Child, message: dict[str, Any]) -> None:
-        if child.process.returncode is None:
-            await self._ask(child, message)
+    async def _end(self, child: Child, message: Message) -> None:
+        await self._insist(child, message)
         await child.process.wait()
 
-    async def _reload(self, child: Child, message: dict[str, Any]) -> None:
+    async def _reload(self, child: Child, message: Message) -> None:
         """A worker that cannot load what was found sound here is replaced: all run the same version."""
-        answer = await self._ask(child, message)
+        answer = await self._insist(child, message)
         if answer is not None and not answer["ok"]:
             self._log.error("worker_reload_failed", worker=child.process.pid)
             child.kill()
@@ -170,7 +184,7 @@ class Supervisor:
         """A worker whose event loop is stuck does not answer, and is replaced (OPS-05)."""
         while True:
             await asyncio.sleep(_PULSE_S)
-            await self._ask(self._children[slot], {"do": "snapshot"})
+            await self._insist(self._children[slot], {"do": "pulse"})
 
     def _adopt(self, source: Source) -> None:
         self._source = source
@@ -190,36 +204,64 @@ class Supervisor:
             try:
                 source = await asyncio.to_thread(watcher.changed)
             except (PolicyError, OSError) as error:
+                if str(error) != self._last_error:  # a look that fails is repeated for ever
+                    self._audit.policy_refused("files", version_of(self._source), str(error))
                 self._refused(str(error))
                 continue
             if source is not None:
                 await self.reload(source)
 
-    async def _ask(self, child: Child, message: dict[str, Any]) -> dict[str, Any] | None:
+    async def _ask(self, child: Child, message: Message, timeout_s: float) -> Message | None:
+        """None when the worker is gone, or late: the pulse finds out whether it is stuck. WorkerBug."""
+        if not child.alive:
+            return None
         try:
-            return await child.channel.ask(message, _ANSWER_S)
-        except (OSError, TimeoutError):
-            self._log.error("worker_silent", worker=child.process.pid)
-            child.kill()
+            return await child.asker.ask(message, timeout_s)
+        except (ConnectionError, TimeoutError):
             return None
 
+    async def _insist(self, child: Child, message: Message) -> Message | None:
+        """A worker that does not answer this is ended, and so replaced."""
+        answer = None
+        with contextlib.suppress(WorkerBug):
+            answer = await self._ask(child, message, _ANSWER_S)
+        if answer is None and child.alive:
+            self._log.error("worker_silent", worker=child.process.pid)
+            child.kill()
+        return answer
+
     async def _spawn(self) -> Child:
+        """WorkerFailed; nothing is left of it then."""
         child = await Child.spawn(self._sock, self._environ)
-        answer = await child.channel.ask({"do": "start", "files": source_to_json(self._source)}, _START_S)
+        try:
+            await self._begin(child)
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    async def _begin(self, child: Child) -> None:
+        try:
+            answer = await child.asker.ask({"do": "start", "files": source_to_json(self._source)}, _START_S)
+        except (ConnectionError, TimeoutError, WorkerBug) as error:
+            raise WorkerFailed(f"a worker did not start: {type(error).__name__}") from error
         if not answer["ok"]:
             raise WorkerFailed(str(answer["error"]))
-        return child
 
     async def _keep(self, slot: int) -> None:
         """Replaces the worker of a slot whenever it dies."""
         while True:
-            status = await self._children[slot].process.wait()
-            self._log.error("worker_died", worker=self._children[slot].process.pid, status=status)
+            process = self._children[slot].process
+            self._log.error("worker_died", worker=process.pid, status=await process.wait())
+            self._children[slot] = await self._replacement()
+
+    async def _replacement(self) -> Child:
+        while True:
             await asyncio.sleep(_RESTART_PAUSE_S)
             try:
-                self._children[slot] = await self._spawn()
-            except (OSError, TimeoutError, WorkerFailed) as error:
-                self._log.error("worker_not_restarted", error=type(error).__name__)
+                return await self._spawn()
+            except (WorkerFailed, OSError) as error:
+                self._log.error("worker_not_restarted", error=str(error)[:4096])
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -230,9 +272,9 @@ class Supervisor:
 class Child:
     """One worker process and the channel to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, asker: Asker) -> None:
         self.process = process
-        self.channel = channel
+        self.asker = asker
 
     @classmethod
     async def spawn(cls, sock: socket.socket, environ: Mapping[str, str]) -> Child:
@@ -248,8 +290,12 @@ class Child:
             stdin=asyncio.subprocess.DEVNULL,
         )
         theirs.close()
-        return cls(process, await Channel.over(ours))
+        return cls(process, Asker(await Channel.over(ours)))
+
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None
 
     def kill(self) -> None:
-        if self.process.returncode is None:
+        if self.alive:
             self.process.kill()

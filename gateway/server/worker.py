@@ -18,6 +18,7 @@ from gateway.core.trace import TraceSpan
 from gateway.policy.load import Source
 from gateway.server.connection import ConnectionLimits, Listener
 from gateway.settings import Settings
+from gateway.sinks.audit import Trigger
 from gateway.sinks.metrics import Snapshot
 
 _LOOP_PROBE_S = 0.5
@@ -150,5 +151,5 @@ class Worker:
     async def budgets(self) -> list[Row]:
         return await self._gateway.budgets()
 
-    async def reload(self, source: Source | None = None) -> bool:
-        return await self._gateway.reload(source)
+    async def reload(self, source: Source | None = None, trigger: Trigger = "files") -> bool:
+        return await self._gateway.reload(source, trigger)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from gateway.sinks.otlp_encode import Series
 
 Labels = tuple[str, ...]
+Observe = Callable[[float], None]
 Kind = Literal["counter", "gauge", "histogram"]
 Value = TypeVar("Value", float, list[float])
 MAX_SERIES = 5_000
@@ -52,11 +53,11 @@ class Counter(Family[float]):
     kind: ClassVar[Kind] = "counter"
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
-        values = self.values
-        if labels in values:
-            values[labels] += amount
-        elif len(values) < MAX_SERIES:
-            values[labels] = amount
+        try:
+            self.values[labels] += amount
+        except KeyError:
+            if len(self.values) < MAX_SERIES:
+                self.values[labels] = amount
 
     def set(self, labels: Labels, value: float) -> None:
         """For what is counted elsewhere."""
@@ -97,13 +98,40 @@ class Histogram(Family[list[float]]):
     bounds: tuple[float, ...] = SECONDS
 
     def observe(self, labels: Labels, value: float) -> None:
-        row = self.values.get(labels)
-        if row is None:
-            if len(self.values) >= MAX_SERIES:
-                return
-            row = self.values[labels] = [0.0] * (len(self.bounds) + 2)
+        row = self.values.get(labels) or self._added(labels)
         row[bisect_left(self.bounds, value)] += 1
         row[-1] += value
+
+    def observe_each(self, values: Mapping[str, float]) -> None:
+        """One sample for each value of the family's only attribute. Most are within the first bucket."""
+        rows, bounds = self.values, self.bounds
+        first = bounds[0]
+        for label, value in values.items():
+            row = rows.get((label,)) or self._added((label,))
+            row[bisect_left(bounds, value) if value > first else 0] += 1
+            row[-1] += value
+
+    def at(self, labels: Labels) -> Observe:
+        """`observe` for one label set, whose row is found once and is there from now on: the first sample follows."""
+        bounds, row = self.bounds, self.values.get(labels) or self._added(labels)
+
+        def observe(value: float) -> None:
+            row[bisect_left(bounds, value)] += 1
+            row[-1] += value
+
+        return observe
+
+    def add_row(self, labels: Labels, row: Sequence[float]) -> None:
+        """Samples that were counted elsewhere, by the same bounds."""
+        mine = self.values.get(labels) or self._added(labels)
+        mine[:] = map(operator.add, mine, row)
+
+    def _added(self, labels: Labels) -> list[float]:
+        """Beyond `MAX_SERIES` a row that nobody reads."""
+        row = [0.0] * (len(self.bounds) + 2)
+        if len(self.values) < MAX_SERIES:
+            self.values[labels] = row
+        return row
 
     def lines(self) -> Iterable[str]:
         for labels, row in sorted(self.values.items()):
@@ -119,7 +147,7 @@ class Histogram(Family[list[float]]):
     def merge(self, values: Mapping[Labels, list[float]]) -> None:
         for labels, row in values.items():
             mine = self.values.setdefault(labels, [0.0] * len(row))
-            self.values[labels] = [a + b for a, b in zip(mine, row, strict=True)]
+            mine[:] = [a + b for a, b in zip(mine, row, strict=True)]
 
     def series(self) -> Series:
         points = [(self._attributes(labels), _distribution(row)) for labels, row in self.values.items()]

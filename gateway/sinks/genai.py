@@ -8,10 +8,10 @@ HTTP request with facts in the gateway's own namespace, `gw.*`, which no back en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.core.model import Attempt, Record
+from gateway.core.model import Attempt, Content, Record
 from gateway.core.money import NANO
 from gateway.core.trace import Value
 from gateway.core.usage import Usage
@@ -25,6 +25,8 @@ _OPERATIONS: Final = {
     "embeddings": "embeddings",
 }
 CALLER_LEFT: Final = frozenset({"client_closed", "client_slow"})
+_SESSION: Final = "gen_ai.conversation.id"
+_MAX_SESSION: Final = 250  # MLflow refuses the whole batch, other calls' spans too, for one that is longer
 _API_TYPES: Final = {"chat": "chat_completions", "responses": "responses"}
 
 
@@ -52,6 +54,11 @@ def model_of(attempt: Attempt) -> str:
     return plain(attempt.reported.model or attempt.target)
 
 
+def session_of(asked: Mapping[str, Value]) -> str:
+    """What the caller calls its conversation, as far as every back end takes it; "" without one."""
+    return str(asked.get(_SESSION, ""))[:_MAX_SESSION]
+
+
 def inference_attributes(record: Record, attempt: Attempt, facts: ProviderFacts, operation: str) -> dict[str, Value]:
     """Of the span `{operation} {model}`."""
     found: dict[str, Value] = {"gen_ai.operation.name": operation, "gen_ai.provider.name": facts.name}
@@ -59,6 +66,8 @@ def inference_attributes(record: Record, attempt: Attempt, facts: ProviderFacts,
         found["gen_ai.request.model"] = plain(attempt.target)
     found |= _exchange(record, attempt, facts)
     found.update(record.asked)
+    if session := session_of(record.asked):
+        found[_SESSION] = session
     if record.stream:
         found["gen_ai.request.stream"] = True
         if attempt.first_chunk_s is not None:
@@ -70,6 +79,8 @@ def inference_attributes(record: Record, attempt: Attempt, facts: ProviderFacts,
         found |= _usage(attempt.usage, operation)
     if is_charged(attempt) and attempt.cost_nano is not None:
         found["gen_ai.usage.cost"] = attempt.cost_nano / NANO
+    if record.content is not None:
+        found |= _content(record.content, is_answered=is_last(record, attempt))
     return found | _own(attempt)
 
 
@@ -83,6 +94,11 @@ def plain_attributes(record: Record, attempt: Attempt, facts: ProviderFacts) -> 
         found["gw.usage.input_tokens"] = usage.input_tokens
         found["gw.usage.output_tokens"] = usage.output_tokens
     return found | _own(attempt)
+
+
+def is_last(record: Record, attempt: Attempt) -> bool:
+    """Whether it gave the call's answer; those before it gave none."""
+    return attempt is record.attempts[-1]
 
 
 def is_charged(attempt: Attempt) -> bool:
@@ -135,6 +151,21 @@ def _finish_reasons(record: Record, attempt: Attempt) -> tuple[str, ...]:
     return (*reasons, *["error"] * missing)
 
 
+def _content(content: Content, *, is_answered: bool) -> dict[str, Value]:
+    told = (
+        ("gen_ai.system_instructions", content.system),
+        ("gen_ai.input.messages", content.input),
+        ("gen_ai.tool.definitions", content.tools),
+        ("gen_ai.output.messages", content.output if is_answered else ""),
+    )
+    found: dict[str, Value] = {name: text for name, text in told if text}
+    if content.cut:
+        found["gw.content.cut"] = content.cut
+    if content.left_out:
+        found["gw.content.left_out"] = content.left_out
+    return found
+
+
 def _usage(usage: Usage, operation: str) -> dict[str, Value]:
     """Totals, and parts of them where there are some. Text is no part that is told: of what was cached nobody knows the
     modality."""
@@ -161,6 +192,8 @@ def _parts(usage: Usage) -> tuple[tuple[str, int], ...]:
 
 def _own(attempt: Attempt) -> dict[str, Value]:
     found: dict[str, Value] = {"gw.attempt.number": attempt.number, "gw.provider": attempt.provider}
+    if attempt.reason:
+        found["gw.attempt.reason"] = attempt.reason
     flags = attempt.flags
     if attempt.usage.total_tokens:
         found["gw.usage.source"] = (

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
+from gateway.core import pace
 from gateway.core.errors import CODES
 from gateway.core.model import Attempt, Record
-from gateway.core.usage import Reported
-from gateway.sinks.families import Counter, Histogram, Labels
+from gateway.core.usage import Reported, Usage
+from gateway.sinks.families import Counter, Histogram, Labels, Observe
 from gateway.sinks.genai import error_of, operation_of
 
 Generation = Literal["b", "c", "both"]
 
 TOKENS = tuple(float(4**power) for power in range(14))
-DURATIONS = tuple(round(0.01 * 2**power, 2) for power in range(14))
+DURATIONS = pace.BOUNDS
 PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
@@ -52,12 +54,17 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The label sets of one kind of operation."""
+    """The label sets of one kind of operation, and the histograms that hold every one of its kind; None: that one does
+    not. `inference` is the duration in generation c, `operated` in b and of what is no inference."""
 
     operation: str
     base: Labels
     timed: Labels  # with error.type
     unknown: Labels  # with that modality
+    inference: Observe | None
+    operated: Observe | None
+    input_size: Observe | None
+    output_size: Observe | None
 
 
 class GenAiMetrics:
@@ -81,7 +88,9 @@ class GenAiMetrics:
         self.operation = seconds(f"{client}.duration", "Generation b; in c of what is no inference.")
         self.operation_first = seconds(f"{client}.time_to_first_chunk", "Generation b: of streams.")
         self.duration = seconds(f"{inference}.duration", "Generation c: until the last chunk.")
+        self.operation_chunk = seconds(f"{client}.time_per_output_chunk", "Generation b: of streams, after the first.")
         self.first_chunk = seconds(f"{inference}.time_to_first_chunk", "Generation c: of streams.")
+        self.chunk = seconds(f"{inference}.time_per_output_chunk", "Generation c: of streams, after the first.")
         self.input = total(f"{usage}.input_tokens", "Generation c: input, cached included.")
         self.output = total(f"{usage}.output_tokens", "Generation c: output, reasoning included.")
         self.cache_read = total(f"{usage}.cache_read.input_tokens", "Generation c: part of the input.")
@@ -105,31 +114,33 @@ class GenAiMetrics:
         """Calls that are told from now on are named as this policy says."""
         self._names = names
         self._b, self._c = names.generation != "c", names.generation != "b"
-        self._places: dict[tuple[str, ...], _Place] = {}
+        self._place = lru_cache(_MAX_PLACES)(self._found)  # most operations are like one before
 
     def record(self, record: Record, attempt: Attempt) -> None:
         operation = operation_of(record)
         if not attempt.sent or not operation:
             return
-        place = self._place(operation, record, attempt)
-        self._durations(place, attempt)
+        error = error_of(record, attempt)
+        place = self._place(operation, attempt.provider, record.model, attempt.reported.model, error)
+        if place.inference:
+            place.inference(attempt.duration_s)
+        if place.operated:
+            place.operated(attempt.duration_s)
         if record.stream and attempt.first_chunk_s is not None:
             self._stream(place, attempt, attempt.first_chunk_s)
-        if place.operation != "fetch_response":
+        if operation != "fetch_response":
             self._usage(place, attempt)
-
-    def _durations(self, place: _Place, attempt: Attempt) -> None:
-        is_inference = place.operation in _INFERENCE
-        if self._c and is_inference:
-            self.duration.observe(place.timed, attempt.duration_s)
-        if self._b or not is_inference:
-            self.operation.observe(place.timed, attempt.duration_s)
 
     def _stream(self, place: _Place, attempt: Attempt, first_s: float) -> None:
         if self._b:
             self.operation_first.observe(place.timed, first_s)
         if self._c:
             self.first_chunk.observe(place.timed, first_s)
+        if attempt.pace is not None:
+            if self._b:
+                self.operation_chunk.add_row(place.timed, attempt.pace.row)
+            if self._c:
+                self.chunk.add_row(place.timed, attempt.pace.row)
         if not self._names.server or place.timed[-1]:
             return
         self.first_token.observe(place.timed, first_s)
@@ -139,47 +150,45 @@ class GenAiMetrics:
 
     def _usage(self, place: _Place, attempt: Attempt) -> None:
         is_reported, usage = _is_reported(attempt), attempt.usage
-        has_output = place.operation != "embeddings"
+        taken, given = (usage.input_tokens, usage.output_tokens) if is_reported else (0, 0)
         if self._b and is_reported:
-            self.token_usage.observe((*place.base, "input"), usage.input_tokens)
-            if has_output:
-                self.token_usage.observe((*place.base, "output"), usage.output_tokens)
-        if self._c:
-            reported = attempt.reported if is_reported else Reported()
-            taken, given = (usage.input_tokens, usage.output_tokens) if is_reported else (0, 0)
+            self.token_usage.observe((*place.base, "input"), taken)
+            if place.operation != "embeddings":
+                self.token_usage.observe((*place.base, "output"), given)
+        reported = attempt.reported if is_reported else Reported()
+        if place.input_size:
+            place.input_size(taken)
             _split(self.input, place, taken, reported.audio_input_tokens, reported.image_input_tokens)
-            self.input_size.observe(place.timed, taken)
-            if has_output:
-                _split(self.output, place, given, reported.audio_output_tokens, reported.image_output_tokens)
-                self.output_size.observe(place.timed, given)
-            if is_reported:
-                self._parts(place, attempt)
+        if place.output_size:
+            place.output_size(given)
+            _split(self.output, place, given, reported.audio_output_tokens, reported.image_output_tokens)
+        if self._c and is_reported:
+            self._parts(place, usage)
 
-    def _parts(self, place: _Place, attempt: Attempt) -> None:
-        usage = attempt.usage
-        for counter, count in (
-            (self.cache_read, usage.cached_input),
-            (self.cache_write, usage.cache_write),
-            (self.reasoning, usage.reasoning),
-        ):
-            if count:
-                counter.add(place.unknown, count)
+    def _parts(self, place: _Place, usage: Usage) -> None:
+        if usage.cached_input:
+            self.cache_read.add(place.unknown, usage.cached_input)
+        if usage.cache_write:
+            self.cache_write.add(place.unknown, usage.cache_write)
+        if usage.reasoning:
+            self.reasoning.add(place.unknown, usage.reasoning)
 
-    def _place(self, operation: str, record: Record, attempt: Attempt) -> _Place:
-        """Kept, as most operations are like one before."""
-        error = error_of(record, attempt)
-        key = (operation, attempt.provider, record.model, attempt.reported.model, error)
-        place = self._places.get(key)
-        if place is None:
-            if len(self._places) >= _MAX_PLACES:
-                self._places.clear()
-            place = self._places[key] = self._named(*key)
-        return place
-
-    def _named(self, operation: str, provider: str, model: str, served: str, error: str) -> _Place:
+    def _found(self, operation: str, provider: str, model: str, served: str, error: str) -> _Place:
         asked = (self._names.rule_for(model) or OTHER) if model else ""
         base = (operation, self._names.providers.get(provider, provider), asked, self._served_as(served))
-        return _Place(operation, base, (*base, _closed(error)), (*base, "unknown"))
+        timed = (*base, _closed(error))
+        is_inference = operation in _INFERENCE
+        has_sizes = self._c and operation != "fetch_response"
+        return _Place(
+            operation,
+            base,
+            timed,
+            unknown=(*base, "unknown"),
+            inference=self.duration.at(timed) if self._c and is_inference else None,
+            operated=self.operation.at(timed) if self._b or not is_inference else None,
+            input_size=self.input_size.at(timed) if has_sizes else None,
+            output_size=self.output_size.at(timed) if has_sizes and operation != "embeddings" else None,
+        )
 
     def _served_as(self, model: str) -> str:
         if not model or model in self._served:

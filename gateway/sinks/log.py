@@ -11,8 +11,9 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, BinaryIO, TextIO
 
 import orjson
@@ -21,9 +22,13 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from gateway.core.model import Attempt, Record
 from gateway.core.money import dollars
-from gateway.core.rules import Verdict
+from gateway.core.rules import GRAVITY, Verdict
+from gateway.sinks.repeats import RepeatedLines, Repeats
 
 MAX_TEXT = 256
+_MAX_NAMES = 32  # of guards and kinds, before the line of a call tells the gravest only
+_MAX_VERDICTS = 8
+_MAX_KINDS = 4
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -35,12 +40,15 @@ class _Timestamp:
         self._text = ""
 
     def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
+        event["time"] = self.now()
+        return event
+
+    def now(self) -> str:
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        event["time"] = f"{self._text}.{int((now - second) * 1000):03d}Z"
-        return event
+        return f"{self._text}.{int((now - second) * 1000):03d}Z"
 
 
 class Lines:
@@ -90,10 +98,14 @@ def _json_line(_: object, __: str, event: EventDict) -> bytes:
 
 
 def make_log(
-    format_: str, level: str, stream: TextIO | None = None, lines: Lines | None = None
+    format_: str,
+    level: str,
+    stream: TextIO | None = None,
+    lines: Lines | None = None,
+    repeats: Repeats | None = None,
 ) -> FilteringBoundLogger:
     """A logger that writes to `stream` (default: standard error), JSON through `lines` where given. `format_` is auto,
-    json or console."""
+    json or console. `repeats` counts what is written too often, None: all is written."""
     out = stream or sys.stderr
     console = format_ == "console" or (format_ == "auto" and out.isatty())
     processors: list[Processor] = [structlog.processors.add_log_level, _Timestamp()]
@@ -105,7 +117,9 @@ def make_log(
         processors.append(_json_line)
         factory = structlog.BytesLogger(lines or out.buffer)  # type: ignore[arg-type]  # it needs write and flush only
     bound = structlog.make_filtering_bound_logger(_LEVELS[level])
-    return structlog.wrap_logger(factory, processors=processors, wrapper_class=bound, cache_logger_on_first_use=True)  # type: ignore[no-any-return]
+    make = partial(structlog.wrap_logger, factory, wrapper_class=bound, cache_logger_on_first_use=True)
+    log: FilteringBoundLogger = make(processors=processors)
+    return log if repeats is None else make(processors=[RepeatedLines(repeats, log), *processors])
 
 
 class StandardLog(logging.Handler):
@@ -121,13 +135,32 @@ class StandardLog(logging.Handler):
 
 
 class CallLog:
-    """The Sink that writes one line per call."""
+    """The Sink that writes one line per call, at level info.
+
+    A line in JSON is the one that structlog would write, made without its chain of processors: every call has one.
+    """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
-        self._write = log.info
+        self._log = log.bind()
+        self._is_told = log.is_enabled_for(logging.INFO)
+        self._bound = structlog.get_context(self._log)
+        self._timestamp = _Timestamp()
+        out = self._log._logger  # type: ignore[attr-defined]  # what every bound logger of structlog wraps
+        self._write_json: Callable[[bytes], None] | None = out.info if isinstance(out, structlog.BytesLogger) else None
 
     def record(self, record: Record) -> None:
-        self._write("call", **call_fields(record))
+        if not self._is_told:
+            return
+        fields = call_fields(record)
+        if self._write_json is None:
+            self._log.info("call", **fields)
+            return
+        if self._bound:
+            fields = {**self._bound, **fields}
+        fields["event"] = "call"
+        fields["level"] = "info"
+        fields["time"] = self._timestamp.now()
+        self._write_json(orjson.dumps(fields, default=repr))
 
 
 def call_fields(record: Record) -> dict[str, Any]:
@@ -135,15 +168,15 @@ def call_fields(record: Record) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "call": record.call_id,
         "method": record.method[:16],
-        "path": _clean(record.path),
+        "path": clean(record.path),
         "endpoint": record.endpoint,
         "status": record.status,
         "outcome": record.outcome,
         "caller": record.caller,
         "team": record.team,
-        "model": _clean(record.model),
+        "model": clean(record.model),
         "provider": record.provider,
-        "upstream_model": record.upstream_model,
+        "upstream_model": clean(record.upstream_model),
         "policy": record.policy_version,
         "stream": record.stream,
         "bytes_in": record.request_bytes,
@@ -153,9 +186,8 @@ def call_fields(record: Record) -> dict[str, Any]:
     }
     if record.first_byte_s is not None:
         fields["first_byte_ms"] = _ms(record.first_byte_s)
-    told = [_verdict(verdict) for verdict in record.verdicts if verdict.is_told]
-    if told:
-        fields["guards"] = told
+    if record.verdicts and (told := [verdict for verdict in record.verdicts if verdict.is_told]):
+        _add_guards(fields, told)
     if record.unknown_fields:
         fields["unknown_fields"] = _names(record.unknown_fields)
     if record.error:
@@ -165,36 +197,54 @@ def call_fields(record: Record) -> dict[str, Any]:
     if record.trace is not None:
         fields["trace_id"], fields["span_id"] = f"{record.trace.trace_id:032x}", f"{record.trace.span_id:016x}"
     if record.attempts:
-        fields |= _spent(record.attempts)
+        _add_spent(fields, record.attempts)
     return fields
 
 
-def _spent(attempts: Sequence[Attempt]) -> dict[str, Any]:
+def _add_spent(fields: dict[str, Any], attempts: Sequence[Attempt]) -> None:
     """Sums over the attempts; the cost is left out where one of them has no known price."""
-    fields: dict[str, Any] = {
-        "input_tokens": sum(attempt.usage.input_tokens for attempt in attempts),
-        "output_tokens": sum(attempt.usage.output_tokens for attempt in attempts),
-    }
-    costs = [attempt.cost_nano for attempt in attempts if attempt.cost_nano is not None]
-    if len(costs) == len(attempts):
-        fields["usd"] = dollars(sum(costs))
+    taken = given = 0
+    cost: int | None = 0
+    flags: set[str] = set()
+    for attempt in attempts:
+        taken += attempt.usage.input_tokens
+        given += attempt.usage.output_tokens
+        cost = None if cost is None or attempt.cost_nano is None else cost + attempt.cost_nano
+        flags.update(attempt.flags)
+    fields["input_tokens"], fields["output_tokens"] = taken, given
+    if cost is not None:
+        fields["usd"] = dollars(cost)
     if len(attempts) > 1:
         fields["attempts"] = len(attempts)
-    flags = sorted({flag for attempt in attempts for flag in attempt.flags})
     if flags:
-        fields["flags"] = flags
-    return fields
+        fields["flags"] = sorted(flags)
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def _add_guards(fields: dict[str, Any], told: list[Verdict]) -> None:
+    """All, or where they would make the line long the gravest: a detector may find any number of kinds."""
+    if len(told) + sum(len(verdict.kinds) for verdict in told) <= _MAX_NAMES:
+        fields["guards"] = [_verdict(verdict, verdict.kinds) for verdict in told]
+        return
+    gravest = sorted(told, key=lambda verdict: GRAVITY.index(verdict.outcome), reverse=True)[:_MAX_VERDICTS]
+    fields["guards"] = [_verdict(verdict, _few(verdict.kinds)) for verdict in gravest]
+    fields["guards_left_out"] = len(told) - len(gravest)
+
+
+def _few(kinds: dict[str, int]) -> dict[str, int]:
+    counts = list(kinds.items())
+    others = sum(count for _, count in counts[_MAX_KINDS:])
+    return dict(counts[:_MAX_KINDS]) | ({"others": others} if others else {})
+
+
+def _verdict(verdict: Verdict, kinds: dict[str, int]) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "guard": verdict.guard,
         "direction": verdict.direction,
         "verdict": verdict.outcome,
         "ms": _ms(verdict.duration_s),
     }
-    if verdict.kinds:
-        fields["kinds"] = verdict.kinds
+    if kinds:
+        fields["kinds"] = kinds
     if not verdict.enforced:
         fields["mode"] = "monitor"
     if verdict.reason:
@@ -208,11 +258,14 @@ def _names(unknown: tuple[str, ...]) -> str:
     return ",".join(shown[:8]) or "(odd names)"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Printable and short: what a caller sent must not draw on an operator's terminal."""
     text = text[:MAX_TEXT]
-    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape", "replace").decode("ascii")
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape", "replace").decode("ascii")[:MAX_TEXT]
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    """To three decimals. Rounding to a whole number costs half of what rounding to decimals does."""
+    return round(seconds * 1e6) / 1e3

@@ -9,16 +9,38 @@ reference page and the dashboards are made or checked from it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.core.model import Attempt, Record
 from gateway.core.money import NANO
 from gateway.core.rules import Verdict
 from gateway.core.usage import BUCKETS
-from gateway.sinks.families import Counter, Gauge, Histogram, Labels
+from gateway.sinks.families import Counter, Gauge, Histogram, Labels, Observe
 from gateway.sinks.genai_metrics import GenAiMetrics, Names
 from gateway.sinks.otlp_encode import Series
 
 Snapshot = dict[str, dict[Labels, float] | dict[Labels, list[float]]]
+_MAX_PLACES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _CallPlace:
+    """The label sets of one kind of call, and the histograms that hold every one of its kind."""
+
+    labels: Labels
+    where: Labels
+    duration: Observe
+    overhead: Observe
+
+
+@dataclass(frozen=True, slots=True)
+class _AttemptPlace:
+    """The label sets of one kind of attempt. `tokens` are in the order of `BUCKETS`."""
+
+    labels: Labels
+    provider: Labels
+    tokens: tuple[Labels, ...]
 
 
 class Metrics:
@@ -30,6 +52,8 @@ class Metrics:
         self._of_accounting()
         self._of_the_process()
         self.gen_ai = GenAiMetrics()
+        self._call_place = lru_cache(_MAX_PLACES)(self._found)  # most calls are like one before
+        self._attempt_place = lru_cache(_MAX_PLACES)(_attempt_place)
 
     def _of_calls(self) -> None:
         where = ("endpoint", "provider")
@@ -82,16 +106,15 @@ class Metrics:
         self.gen_ai.adopt(names)
 
     def record(self, record: Record) -> None:
-        where = (record.endpoint or "none", record.provider or "none")
-        self.calls.add((*where, str(record.status), record.outcome))
+        place = self._call_place(record.endpoint, record.provider, record.status, record.outcome)
+        self.calls.add(place.labels)
         if record.error:
             self.refusals.add((record.error,))
-        self.duration.observe(where, record.duration_s)
-        self.overhead.observe(where, max(0.0, record.duration_s - record.upstream_s))
+        place.duration(record.duration_s)
+        place.overhead(max(0.0, record.duration_s - record.upstream_s))
         if record.first_byte_s is not None:
-            self.first_byte.observe(where, record.first_byte_s)
-        for phase, seconds in record.phase_s.items():
-            self.phases.observe((phase,), seconds)
+            self.first_byte.observe(place.where, record.first_byte_s)
+        self.phases.observe_each(record.phase_s)
         for verdict in record.verdicts:
             if verdict.is_told:
                 self._verdict(verdict)
@@ -101,13 +124,19 @@ class Metrics:
         for name, percent in record.warnings:
             self.warnings.add((name, str(percent)))
 
+    def _found(self, endpoint: str, provider: str, status: int, outcome: str) -> _CallPlace:
+        where = (endpoint or "none", provider or "none")
+        labels = (*where, str(status), outcome)
+        return _CallPlace(labels, where, self.duration.at(where), self.overhead.at(where))
+
     def _attempt(self, attempt: Attempt) -> None:
-        self.attempts.add((attempt.provider, attempt.state))
-        for bucket, count in zip(BUCKETS, attempt.usage.counts(), strict=True):
+        place = self._attempt_place(attempt.provider, attempt.state)
+        self.attempts.add(place.labels)
+        for labels, count in zip(place.tokens, attempt.usage.counts(), strict=True):
             if count:
-                self.tokens.add((attempt.provider, bucket), count)
+                self.tokens.add(labels, count)
         if attempt.cost_nano:
-            self.cost.add((attempt.provider,), attempt.cost_nano / NANO)
+            self.cost.add(place.provider, attempt.cost_nano / NANO)
         for flag in attempt.flags:
             self.flags.add((attempt.provider, flag))
 
@@ -131,6 +160,10 @@ class Metrics:
     def series(self) -> list[Series]:
         """For OTLP: the families that have samples."""
         return [family.series() for family in self.families() if family.values]
+
+
+def _attempt_place(provider: str, state: str) -> _AttemptPlace:
+    return _AttemptPlace((provider, state), (provider,), tuple((provider, bucket) for bucket in BUCKETS))
 
 
 def merged(snapshots: Iterable[Snapshot]) -> Metrics:

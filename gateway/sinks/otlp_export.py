@@ -24,6 +24,9 @@ Collect = Callable[[], Sequence[Series]]
 """The metrics as they stand now."""
 
 
+# Prompts and answers, where policy has them in spans: collectors refuse requests that are too large.
+MAX_CONTENT_SENT = 4 << 20  # characters in one batch
+MAX_CONTENT_WAITING = 64 << 20
 _CANCEL_S = 1.0  # a transport that holds on to a cancelled request is not waited for any longer
 
 
@@ -59,6 +62,7 @@ class Exporter:
         self._start_ns = time.time_ns()
         self._queue: deque[TraceSpan] = deque()
         self._sending = 0
+        self._content = 0  # characters that wait, those being sent included
         self._exported = 0
         self._dropped: Counter[str] = Counter()
         self._full_batch = asyncio.Event()
@@ -74,12 +78,16 @@ class Exporter:
             return
         if self._stopping.is_set():
             self._dropped["stopped"] += len(spans)
-        elif self._sending + len(self._queue) + len(spans) > self._settings.queue_size:
+            return
+        content = sum(map(_content_of, spans))
+        is_full = self._sending + len(self._queue) + len(spans) > self._settings.queue_size
+        if is_full or self._content + content > MAX_CONTENT_WAITING:
             self._dropped["queue_full"] += len(spans)
-        else:
-            self._queue.extend(spans)
-            if len(self._queue) >= self._settings.batch_size:
-                self._full_batch.set()
+            return
+        self._queue.extend(spans)
+        self._content += content
+        if len(self._queue) >= self._settings.batch_size or self._content > MAX_CONTENT_SENT:
+            self._full_batch.set()
 
     @property
     def stats(self) -> ExportStats:
@@ -123,14 +131,27 @@ class Exporter:
 
     async def _send(self, traces: Delivery) -> None:
         """One batch. It counts as waiting until it is gone, so that the bound holds while the collector hangs."""
-        size = self._sending = min(len(self._queue), self._settings.batch_size)
-        batch = [self._queue.popleft() for _ in range(size)]
+        batch, content = self._batch()
+        size = self._sending = len(batch)
         outcome = await traces.deliver(spans_in_steps(self._resource, self._scope, batch))
         self._sending = 0
+        self._content -= content
         if outcome:
             self._dropped[outcome] += size
         else:
             self._exported += size
+
+    def _batch(self) -> tuple[list[TraceSpan], int]:
+        """At least one span, and how much content is in them."""
+        batch = [self._queue.popleft()]
+        content = _content_of(batch[0])
+        while self._queue and len(batch) < self._settings.batch_size:
+            more = _content_of(self._queue[0])
+            if content + more > MAX_CONTENT_SENT:
+                break
+            batch.append(self._queue.popleft())
+            content += more
+        return batch, content
 
     async def _export_metrics(self) -> None:
         if self._metrics is None:
@@ -144,6 +165,14 @@ class Exporter:
     def _metrics_message(self) -> Steps:
         now_ns = time.time_ns()
         return (yield from metrics_in_steps(self._resource, self._scope, self._collect(), self._start_ns, now_ns))
+
+
+def _content_of(span: TraceSpan) -> int:
+    """In characters; 0 for nearly all spans."""
+    attributes = span.attributes
+    if "gen_ai.input.messages" not in attributes and "gen_ai.output.messages" not in attributes:
+        return 0
+    return sum(len(value) for value in attributes.values() if isinstance(value, str))
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 openinference    Phoenix and whoever reads OpenInference: llm.*, session.id
 langfuse         buckets of tokens and dollars that share nothing, as its own list of names counts some tokens twice
-mlflow           the cost as it was charged, in place of its own price list's
+mlflow           the cost as it was charged, in place of its own price list's; totals that it does not make itself
 
 All of it describes the same attempt as the span's `gen_ai.*`; none of it adds a second call.
 """
@@ -19,8 +19,8 @@ from gateway.core.model import Attempt, Record
 from gateway.core.money import NANO
 from gateway.core.rates import MILLION, NEIGHBOURS
 from gateway.core.trace import Value
-from gateway.core.usage import BUCKETS, INPUT_BUCKETS
-from gateway.sinks.genai import is_charged, model_of
+from gateway.core.usage import BUCKETS, INPUT_BUCKETS, Usage
+from gateway.sinks.genai import is_charged, is_last, model_of, session_of
 from gateway.sinks.provider_facts import ProviderFacts
 
 _DOLLAR: Final = MILLION * NANO  # in millionths of a nano-dollar
@@ -75,8 +75,17 @@ def bucket_costs(attempt: Attempt) -> dict[str, int]:
 
 def session_attributes(asked: Mapping[str, Value]) -> dict[str, Value]:
     """The names that all but the conventions have for a conversation."""
-    session = asked.get("gen_ai.conversation.id")
-    return {"session.id": session} if session is not None else {}
+    session = session_of(asked)
+    return {"session.id": session} if session else {}
+
+
+def _said(record: Record, attempt: Attempt, asked: str, answered: str) -> dict[str, Value]:
+    """As a chat, under a reader's own names."""
+    content = record.content
+    if content is None:
+        return {}
+    told = ((asked, content.asked), (answered, content.answered if is_last(record, attempt) else ""))
+    return {name: text for name, text in told if text}
 
 
 def _openinference(
@@ -107,13 +116,17 @@ def _openinference(
         if costs:
             found["llm.cost.prompt"], found["llm.cost.completion"] = _halves(costs)
         found["llm.cost.total"] = attempt.cost_nano / NANO
-    return found | session_attributes(record.asked)
+    said = _said(record, attempt, "input.value", "output.value")
+    types = {name.replace("value", "mime_type"): "application/json" for name in said}
+    return found | session_attributes(record.asked) | said | types
 
 
 def _langfuse(
     record: Record, attempt: Attempt, _: ProviderFacts, __: str, costs: Mapping[str, int]
 ) -> dict[str, Value]:
-    found: dict[str, Value] = session_attributes(record.asked)
+    found = session_attributes(record.asked) | _said(
+        record, attempt, "langfuse.observation.input", "langfuse.observation.output"
+    )
     if attempt.usage.total_tokens:
         counts = zip(BUCKETS, attempt.usage.counts(), strict=True)
         found["langfuse.observation.usage_details"] = _json(
@@ -128,14 +141,27 @@ def _langfuse(
     return found
 
 
-def _mlflow(record: Record, attempt: Attempt, _: ProviderFacts, __: str, costs: Mapping[str, int]) -> dict[str, Value]:
-    found: dict[str, Value] = session_attributes(record.asked)
+def _mlflow(
+    record: Record, attempt: Attempt, _: ProviderFacts, operation: str, costs: Mapping[str, int]
+) -> dict[str, Value]:
+    found = session_attributes(record.asked) | _said(record, attempt, "mlflow.spanInputs", "mlflow.spanOutputs")
     if is_charged(attempt) and attempt.cost_nano is not None:
         told = {"total_cost": attempt.cost_nano / NANO}
         if costs:
             told["input_cost"], told["output_cost"] = _halves(costs)
         found["mlflow.llm.cost"] = _json(told)
+    if operation == "embeddings" and attempt.usage.total_tokens:
+        found["mlflow.chat.tokenUsage"] = _json(_both_sides(attempt.usage))
     return found
+
+
+def _both_sides(usage: Usage) -> dict[str, int]:
+    """MLflow makes no total of one side, and the conventions have no output of embeddings."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
 
 
 _Profile = Callable[[Record, Attempt, ProviderFacts, str, Mapping[str, int]], dict[str, Value]]

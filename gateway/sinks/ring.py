@@ -1,11 +1,14 @@
-"""The calls that ended last, in memory: tracing that is useful before there is any back end."""
+"""The calls that ended last, in memory: tracing that is useful before there is any back end. What was said in them is
+kept within a bound of its own."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from itertools import islice
 
 from gateway.core.model import Record
+
+MAX_CONTENT = 8 << 20  # characters
 
 _TRACE_ID = 32  # hexadecimal digits
 
@@ -13,15 +16,29 @@ _TRACE_ID = 32  # hexadecimal digits
 class Ring:
     """Holds `size` calls; the next one takes the place of the oldest. A call may share its trace with others."""
 
-    def __init__(self, size: int = 256) -> None:
+    def __init__(self, size: int = 256, max_content: int = MAX_CONTENT) -> None:
         self._size = size
         self._calls: OrderedDict[str, Record] = OrderedDict()
+        self._told: deque[Record] = deque()  # those whose content is kept
+        self._room = max_content
 
     def put(self, record: Record) -> None:
         """A settled call, which has its id for itself."""
         self._calls[record.call_id] = record
         if len(self._calls) > self._size:
             self._calls.popitem(last=False)
+        if record.content is not None:
+            self._told.append(record)
+            self._room -= record.content.size
+            self._forget()
+
+    def _forget(self) -> None:
+        """The oldest contents, and those of calls that are not held any more."""
+        while self._told and (self._room < 0 or self._told[0].call_id not in self._calls):
+            oldest = self._told.popleft()
+            if oldest.content is not None:
+                self._room += oldest.content.size
+                oldest.content = None
 
     def last(self, count: int) -> list[Record]:
         """The last `count` calls, the oldest first."""

@@ -19,7 +19,8 @@ RUNNING_S = 1.0
 
 def balance_of(ask: Ask, spent: int, reserved: int, wall: float) -> Balance:
     end = ask.window_end_at
-    return Balance(ask.key, ask.limit.amount, spent, reserved, None if end is None else max(0.0, end - wall))
+    left = None if end is None else end - wall if end > wall else 0.0
+    return Balance(ask.key, ask.limit.amount, spent, reserved, left)
 
 
 def bucket_of(ask: Ask, used: float) -> Balance:

@@ -52,23 +52,22 @@ class MemoryStore:
 
     async def reserve(self, lease: str, asks: Sequence[Ask], ttl_s: float) -> Granted | Denied | Unseeded:
         now = self._clock.monotonic()
-        counters: list[Counter] = []
+        asked: list[tuple[Ask, Counter]] = []
         for ask in asks:
             counter = self._counters.get(ask.key) or self._begin(ask, now)
             if counter is None:
                 return self._unseeded(asks)
-            counters.append(counter)
+            asked.append((ask, counter))
         wall = self._clock.wall()
         if lease not in self._leases and lease not in self._past:
-            for index, ask in enumerate(asks):
+            for index, (ask, counter) in enumerate(asked):
                 limit = ask.limit
-                counter = counters[index]
                 if not counter.room(ask.amount, limit.amount, now) and limit.hard:
                     return denied(index, ask, counter.balance(ask, now, wall), counter.level(limit.amount, now))
-            for ask, counter in zip(asks, counters, strict=True):
+            for ask, counter in asked:
                 counter.hold(lease, ask.amount)
             self._leases[lease] = _Lease(asks, now + ttl_s)
-        return Granted(tuple([counter.balance(ask, now, wall) for ask, counter in zip(asks, counters, strict=True)]))
+        return Granted(tuple([counter.balance(ask, now, wall) for ask, counter in asked]))
 
     async def grow(self, lease: str, extra: Mapping[Unit, int]) -> bool:
         now = self._clock.monotonic()

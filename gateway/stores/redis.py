@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from gateway.core.accounts import Ask, Balance, Denied, Granted, Seed, Unit, Unseeded
+from gateway.core.breaker import Breaker
 from gateway.core.clock import Clock
 from gateway.core.ports import StoreDown
 from gateway.stores import redis_script as script
 from gateway.stores.balances import SEEDED, balance_of, bucket_of, denied
-from gateway.stores.breaker import Breaker
 
 SETTLED_MS = 60_000
 AFTER_WINDOW_S = 86_400.0

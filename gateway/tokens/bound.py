@@ -7,10 +7,8 @@ and what the provider adds or looks up by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
-
-from gateway.tokens.images import LARGEST
 
 PREAMBLE: Final = 128
 """Tokens that providers put before any request."""
@@ -29,19 +27,21 @@ _LIMITS: Final = {
     "completions": ("max_tokens",),
     "responses": ("max_output_tokens",),
 }
+_SEVERAL: Final = frozenset({"n", "best_of", "prompt"})
 _WITHOUT_OUTPUT: Final = frozenset({"embeddings", "moderations"})
 
 
 class Bound(NamedTuple):
-    """`unseen`: the request also names what the provider holds, fetches or looks up, and `tokens` cannot cover that."""
+    """`tokens` of all but the `pictures`, of which each has as many as the model gives one (`images.most_per_image`).
+    `unseen`: the request also names what the provider holds, fetches or looks up, and nothing here covers that."""
 
     tokens: int
+    pictures: int
     unseen: bool
 
 
-def input_bound(body_bytes: int, document: Mapping[str, Any], per_image: int = LARGEST) -> Bound:
-    """`body_bytes`: of the body as it is sent, so that only pictures elsewhere and their sizes are left open.
-    `per_image`: the most that the models asked give one (`images.most_per_image`)."""
+def input_bound(body_bytes: int, document: Mapping[str, Any]) -> Bound:
+    """`body_bytes`: of the body as it is sent, so that only pictures elsewhere and their sizes are left open."""
     pictures = 0
     unseen = not _STORED.isdisjoint(document) and any(document.get(name) is not None for name in _STORED)
     unseen = unseen or type(document.get("prompt")) is dict
@@ -53,9 +53,8 @@ def input_bound(body_bytes: int, document: Mapping[str, Any], per_image: int = L
             unseen = unseen or refers
     tools = document.get("tools")
     if not tools and not document.get("functions"):
-        return Bound(body_bytes + PREAMBLE + pictures * per_image, unseen)
-    unseen = unseen or _hosted(tools)
-    return Bound(body_bytes + PREAMBLE + PREAMBLE_OF_TOOLS + pictures * per_image, unseen)
+        return Bound(body_bytes + PREAMBLE, pictures, unseen)
+    return Bound(body_bytes + PREAMBLE + PREAMBLE_OF_TOOLS, pictures, unseen or _hosted(tools))
 
 
 def _items(items: list[Any]) -> tuple[int, bool]:
@@ -64,6 +63,8 @@ def _items(items: list[Any]) -> tuple[int, bool]:
     for item in items:
         if type(item) is not dict:
             continue
+        if len(item) == 2 and "role" in item and type(item.get("content")) is str:
+            continue  # the common message
         if "type" in item:
             kind = item["type"]
             pictures += type(kind) is str and kind in _PICTURES
@@ -96,16 +97,27 @@ def output_limit(document: Mapping[str, Any], endpoint: str) -> int | None:
     within it at OpenAI, and not everywhere."""
     if endpoint in _WITHOUT_OUTPUT:
         return 0
-    asked = [limit for name in _LIMITS.get(endpoint, ()) if type(limit := document.get(name)) is int and limit >= 0]
-    return max(asked) * choices_of(document) if asked else None
+    most = _most(document, _LIMITS.get(endpoint, ()))
+    return None if most is None else most * choices_of(document)
 
 
 def choices_of(document: Mapping[str, Any]) -> int:
     """How many texts are written, those included that `best_of` throws away: they are paid for."""
-    wanted = [count for name in ("n", "best_of") if type(count := document.get(name)) is int and count > 0]
-    return max(wanted, default=1) * _prompts(document.get("prompt"))
+    if _SEVERAL.isdisjoint(document):
+        return 1
+    return (_most(document, ("n", "best_of")) or 1) * _prompts(document.get("prompt"))
 
 
 def _prompts(prompt: Any) -> int:
     """Completions take several in one request: strings, or lists of tokens."""
     return len(prompt) if type(prompt) is list and prompt and type(prompt[0]) is not int else 1
+
+
+def _most(document: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    """The largest count among these members; None where there is none."""
+    most = None
+    for name in names:
+        count = document.get(name)
+        if type(count) is int and count >= 0 and (most is None or count > most):
+            most = count
+    return most

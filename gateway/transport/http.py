@@ -77,16 +77,16 @@ class Http:
 
     def _head(self, method: str, target: str, headers: Headers, length: int | None, *, has_body: bool) -> bytes:
         lines = [f"{method} {target} HTTP/1.1\r\n".encode("ascii"), self._host_line]
-        for name, value in headers:
-            if b"\r" in value or b"\n" in value or b"\0" in value:
-                raise ValueError("a header value holds a control character")
-            lines.append(b"%b: %b\r\n" % (name, value))
+        lines += [b"%b: %b\r\n" % pair for pair in headers]
         if length is None:
             lines.append(b"transfer-encoding: chunked\r\n")
         elif has_body or method not in {"GET", "HEAD", "DELETE"}:
             lines.append(b"content-length: %d\r\n" % length)
         lines.append(b"\r\n")
-        return b"".join(lines)
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+            raise ValueError("a header holds a control character")
+        return head
 
     async def _exchange(
         self, connection: Connection, method: str, head: bytes, body: bytes | AsyncIterator[bytes], length: int | None

@@ -45,13 +45,18 @@ def said_in(shape: str, frames: Iterable[bytes]) -> Said:
 
 
 def _choices(document: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(reason or "error" for _, reason in sorted(_indexed(document)))
+    found = _indexed(document)
+    if len(found) > 1:
+        found.sort()
+    return tuple([reason or "error" for _, reason in found])
 
 
 def _indexed(document: dict[str, Any]) -> list[tuple[int, str]]:
     choices = document.get("choices")
-    found = []
-    for place, choice in enumerate(choices[:_MAX_CHOICES] if type(choices) is list else ()):
+    found: list[tuple[int, str]] = []
+    if type(choices) is not list:
+        return found
+    for place, choice in enumerate(choices[:_MAX_CHOICES]):
         if type(choice) is dict:
             index, reason = choice.get("index"), choice.get("finish_reason")
             found.append((index if type(index) is int else place, reason[:32] if type(reason) is str else ""))

@@ -59,10 +59,12 @@ class Chat:
     def validate(self, document: dict[str, Any]) -> None:
         fields.required(document, "model", "messages")
         fields.check(document, _CHECKS)
-        if not document["messages"]:
+        messages = document["messages"]
+        if not messages:
             raise fields.wrong_value("messages", "a list of at least one message")
-        for index, message in enumerate(document["messages"]):
-            _message(message, f"messages[{index}]")
+        for index, message in enumerate(messages):
+            if not _is_plain(message):
+                _message(message, f"messages[{index}]")
 
     def wants_usage_injected(self, document: dict[str, Any]) -> bool:
         return lacks_stream_usage(document)
@@ -77,6 +79,11 @@ class Chat:
         return choices.ChoicesState()
 
     error_event = staticmethod(choices.error_event)
+
+
+def _is_plain(message: dict[str, Any]) -> bool:
+    """One text and no calls: most messages are, and need no closer look."""
+    return type(message.get("content")) is str and type(message.get("role")) is str and "tool_calls" not in message
 
 
 def _message(message: dict[str, Any], param: str) -> None:

@@ -55,9 +55,8 @@ class Dialect(Protocol):
 
 
 def refuse_upstream_choice(document: dict[str, Any]) -> None:
-    found = document.keys() & REFUSED_FIELDS
-    if found:
-        name = min(found)
+    if not REFUSED_FIELDS.isdisjoint(document):
+        name = min(document.keys() & REFUSED_FIELDS)
         raise Refusal("refused_field", "The provider is chosen by the gateway's policy; remove this field.", param=name)
 
 

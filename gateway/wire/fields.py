@@ -65,7 +65,8 @@ def objects(value: Any, param: str) -> None:
     if type(value) is not list:
         raise wrong_type(param, "a list of objects")
     for index, entry in enumerate(value):
-        object_(entry, f"{param}[{index}]")
+        if type(entry) is not dict:
+            raise wrong_type(f"{param}[{index}]", "an object")
 
 
 def string_or_strings(value: Any, param: str) -> None:
@@ -99,8 +100,9 @@ SEED = integer(-(2**63), 2**63 - 1)
 def check(document: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
     """Every known field that is there and not null; null means "not set", as OpenAI's own optional parameters do."""
     for name, value in document.items():
-        if value is not None and name in checks:
-            checks[name](value, name)
+        known = checks.get(name)
+        if known is not None and value is not None:
+            known(value, name)
 
 
 def required(document: Mapping[str, Any], *names: str) -> None:

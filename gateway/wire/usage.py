@@ -62,7 +62,8 @@ def usage_of(document: Any) -> Reported:
     else:
         reported.odd = usage is not None
     reported.model = _name(document.get("model"))
-    reported.service_tier = _tier(tier)
+    if tier is not None:
+        reported.service_tier = _tier(tier)
     return reported
 
 
@@ -71,7 +72,9 @@ def _read(reported: Reported, holder: Mapping[str, Any], names: Mapping[str, str
         field = names.get(name)
         if field is not None:
             if type(value) is int and value >= 0:
-                setattr(reported, field, max(value, getattr(reported, field) or 0))
+                known = getattr(reported, field)
+                if known is None or value > known:
+                    setattr(reported, field, value)
             elif value is not None:
                 reported.odd = True
         elif names is _TOTALS and name in _DETAILS and type(value) is dict:

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import re
 import signal
+from pathlib import Path
 
+import gateway
 from gateway.core.model import Record
 from tests.support.process import serving, until
 from tests.support.provider import DONE, LAST_CHUNK, STREAM_HEAD, chunk, delta, plain
@@ -137,10 +140,17 @@ async def test_a_rotated_key_file_is_used_without_a_restart(provider, tmp_path):
 
 
 def test_a_record_holds_no_content_by_its_type():
-    """LOG-09: there is no field that could carry a prompt, an answer, a header or a key."""
+    """LOG-09: there is no field that could carry a prompt, an answer, a header or a key, but the one that policy must ask
+    for, which only spans are made from."""
     assert set(Record.__dataclass_fields__) == {
         "call_id", "caller", "detail", "duration_s", "endpoint", "error", "first_byte_s", "marked", "method", "model",
         "outcome", "path", "phase_s", "policy_version", "provider", "request_bytes", "response_bytes", "started",
         "started_at", "status", "stream", "team", "unknown_fields", "upstream_model", "upstream_s", "verdicts", "attempts",
-        "balances", "warnings", "trace", "steps", "asked",
+        "balances", "warnings", "trace", "steps", "asked", "content",
     }  # fmt: skip
+    assert Record("", 0.0, 0.0).content is None
+    (package,) = map(Path, gateway.__path__)
+    readers = {
+        file.name for file in package.rglob("*.py") if re.search(r"(record|oldest)\.content\b", file.read_text())
+    }
+    assert readers == {"pipeline.py", "genai.py", "profiles.py", "ring.py"}

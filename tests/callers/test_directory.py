@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -30,10 +31,14 @@ def no_issuers() -> JwtVerifier:
 
 
 def directory(
-    expires_at: float | None = None, *, keys: KeyTable | None = None, tokens: JwtVerifier | None = None
+    expires_at: float | None = None,
+    *,
+    keys: KeyTable | None = None,
+    tokens: JwtVerifier | None = None,
+    on_revoked: Callable[[str, str], None] = lambda *_: None,
 ) -> Directory:
     table = keys or KeyTable({digest(KEY): KeyRow(CHECKOUT, expires_at)})
-    return Directory(table, tokens or no_issuers(), SettableClock())
+    return Directory(table, tokens or no_issuers(), SettableClock(), on_revoked)
 
 
 async def refusal(asked: Directory, credential: str) -> Refusal:
@@ -78,6 +83,16 @@ async def test_a_key_works_until_it_expires() -> None:
 async def test_a_revoked_key_is_unknown_to_the_next_table() -> None:
     """AUTH-06"""
     assert (await refusal(directory(keys=KeyTable({})), KEY)).code == "invalid_api_key"
+
+
+async def test_the_use_of_a_revoked_key_is_told_and_answered_like_that_of_an_unknown_one() -> None:
+    """LOG-08"""
+    told: list[tuple[str, str]] = []
+    table = KeyTable({}, KeyTable({digest(KEY): KeyRow(CHECKOUT, None)}))
+    asked = directory(keys=table, on_revoked=lambda *said: told.append(said))
+    revoked, unknown = await refusal(asked, KEY), await refusal(asked, new_key())
+    assert (revoked.code, revoked.status, revoked.message) == (unknown.code, unknown.status, unknown.message)
+    assert told == [(CHECKOUT.name, digest(KEY))]
 
 
 async def test_a_key_table_that_breaks_is_not_the_callers_fault() -> None:

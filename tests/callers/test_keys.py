@@ -91,6 +91,34 @@ def test_a_key_of_512_bytes_can_be_known() -> None:
     assert KeyTable({digest(key): KeyRow(CHECKOUT, None)}).find(key) == KeyRow(CHECKOUT, None)
 
 
+def test_a_table_remembers_the_keys_of_those_before_it_as_revoked_until_they_come_back() -> None:
+    """LOG-08"""
+    first, second = new_key(), new_key()
+    both = KeyTable({digest(first): row_for("first"), digest(second): row_for("second")})
+    one = KeyTable({digest(second): row_for("second")}, both)
+    none = KeyTable({}, one)
+    back = KeyTable({digest(first): row_for("renamed")}, none)
+
+    def shown(table: KeyTable) -> list[tuple[str, bool]]:
+        rows = [table.find(first), table.find(second)]
+        return [(row.caller.name, row.is_revoked) for row in rows if row is not None]
+
+    assert shown(both) == [("first", False), ("second", False)]
+    assert shown(one) == [("first", True), ("second", False)]
+    assert shown(none) == [("first", True), ("second", True)]
+    assert shown(back) == [("renamed", False), ("second", True)]
+
+
+def test_only_the_last_ten_thousand_revoked_keys_are_remembered() -> None:
+    early, late = new_key(), new_key()
+    table = KeyTable({digest(early): row_for("early")})
+    table = KeyTable({digest(str(number)): row_for("many") for number in range(keys.MAX_REVOKED)}, table)
+    table = KeyTable({digest(late): row_for("late")}, table)
+    table = KeyTable({}, table)
+    assert table.find(late) is not None
+    assert table.find(early) is None
+
+
 def test_the_all_zero_digest_stands_for_nobody() -> None:
     assert KeyTable({}).find("0" * 64) is None
 

@@ -205,3 +205,43 @@ def test_facts_stay_whole_at_the_end_of_a_line() -> None:
     }
     lines = tree([span(1, 0, "POST", 0, 1, gw__overhead__ms=178.0, **facts)]).splitlines()
     assert lines[-1] == "    overhead 178.0 ms"
+
+
+SAID = span(
+    2, 1, "chat gpt", 3, 780, CLIENT,
+    gen_ai__system_instructions=json.dumps([{"type": "text", "content": "Be brief."}]),
+    gen_ai__input__messages=json.dumps(
+        [
+            {"role": "user", "parts": [{"type": "text", "content": "Who is it?\nAnd \x1b[2J why? " + "long " * 40}, {"type": "blob", "modality": "image"}]},
+            {"role": "assistant", "parts": [{"type": "tool_call", "id": None, "name": "find", "arguments": {"who": "[NAME_1]"}}]},
+            {"role": "tool", "parts": [{"type": "tool_call_response", "response": "nobody"}]},
+        ]
+    ),
+    gen_ai__output__messages=json.dumps([{"role": "assistant", "parts": [{"type": "reasoning", "content": "hm"}, {"type": "text", "content": "Ann."}]}]),
+    input__value="{}", gw__content__cut=["input"], gw__content__left_out=["output=blocked"],
+)  # fmt: skip
+
+
+def test_what_was_said_is_shown_only_when_it_is_asked_for(run: Run) -> None:
+    with admin(200, document([CALL[0], SAID])) as (port, _):
+        without = run(FakeLedger(), "trace", **env(port)).stdout
+        plain = run(FakeLedger(), "trace", "--json", **env(port)).stdout
+        told = run(FakeLedger(), "trace", "--content", **env(port)).stdout
+        whole = run(FakeLedger(), "trace", "--content", "--json", **env(port)).stdout
+    assert "Ann." not in without + plain
+    assert "gw.content.cut" in plain
+    assert json.loads(whole) == document([CALL[0], SAID])
+    lines = told.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert told.replace("\n", "").isprintable()
+    shown = [line.strip() for line in lines if line.startswith("      ")]
+    assert shown[:2] == ["system: Be brief.", "user: Who is it?"]
+    assert shown[-7:] == [
+        "user: [image]",
+        'assistant: find({"who":"[NAME_1]"})',
+        "tool: nobody",
+        "assistant: (thinks) hm",
+        "assistant: Ann.",
+        "(cut to the policy's size: input)",
+        "(not captured: output=blocked)",
+    ]

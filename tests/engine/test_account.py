@@ -105,6 +105,19 @@ async def account_of(
     return await opened(call or call_of(), plan_of(*limits), runtime, record(), accounts)
 
 
+async def test_names_of_calls_ascend_with_time() -> None:
+    """What is new lies together in the ledger's indices, however long they grow."""
+    rig, _ = rig_of()
+    async with rig:
+        for _ in range(20):
+            await rig.ask(FakeClient(b"{"))
+            rig.clock.pass_(0.002)
+    names = [record.call_id for record in rig.records]
+    assert names == sorted(names)
+    assert len(set(names)) == 20
+    assert {len(name) for name in names} == {len("req_") + 24}
+
+
 async def test_the_provider_is_asked_when_its_intent_is_on_disk() -> None:
     """LED-02: whoever looks into the ledger when the request arrives finds it."""
     seen: list[tuple[list[str], list[str]]] = []
@@ -499,7 +512,7 @@ async def test_the_headers_of_a_further_attempt_tell_of_requests_too() -> None:
     told = record()
     limits, runtime = (limit_for("requests", 5), limit_for()), runtime_for(RULES, prices=PRICES)
     account = await opened(call_of(), plan_of(*limits), runtime, told)
-    await account.again()
+    await account.again("regenerate")
     assert [limit.unit for limit, _ in told.balances] == ["requests", "usd"]
 
 
@@ -514,7 +527,7 @@ async def test_a_further_attempt_has_a_lease_and_two_rows_of_its_own() -> None:
     for _ in range(2):
         attempt = await account.durable()
         attempt.status, attempt.complete, attempt.reported = 200, True, Reported(3, 4, 7)
-        await account.again()
+        await account.again("regenerate")
     assert account.close()
     await accounts.flushed(5)
     assert list(ledger.intents) == ["call-1.1", "call-1.2", "call-1.3"]
@@ -535,6 +548,18 @@ async def test_a_further_attempt_has_a_lease_and_two_rows_of_its_own() -> None:
 
 def long_stream(frames: int) -> FakeReply:
     return FakeReply(body=[delta("word ") for _ in range(frames)] + [DONE], kind=STREAM)
+
+
+async def test_chunks_are_timed_and_neither_comments_nor_the_end_mark_are_chunks() -> None:
+    rig, _ = rig_of(
+        FakeReply(body=[b": ping\n\n", *(delta("word ") for _ in range(4)), b": ping\n\n", DONE], kind=STREAM)
+    )
+    async with rig:
+        await rig.ask(FakeClient(body_of(stream=True)))
+    (attempt,) = rig.records[0].attempts
+    assert attempt.first_chunk_s is not None
+    assert attempt.pace is not None
+    assert sum(attempt.pace.row[:-1]) == 3
 
 
 async def test_a_stream_beyond_its_reservation_reserves_more() -> None:
@@ -626,6 +651,7 @@ async def test_an_answer_that_a_guard_refuses_is_charged_each_time(disconnect: A
         client = await rig.ask(FakeClient(body_of()))
     assert client.status == 400
     assert [(row.state, row.cost_nano) for row in rig.ledger.outcomes.values()] == [("settled", 43)] * 2
+    assert [attempt.reason for attempt in rig.records[0].attempts] == ["", "regenerate"]
     assert all(reply.closed for reply in replies)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.errors import Refusal
-from gateway.engine.headers import refuse_unsound, to_caller, to_provider
+from gateway.engine.headers import MAX_KEPT, MAX_KEPT_BYTES, ByNames, refuse_unsound, to_caller, to_provider
 
 HOST = (b"host", b"gateway")
 
@@ -77,3 +77,32 @@ def test_headers_that_mean_two_things_are_refused(headers, code):
     with pytest.raises(Refusal) as refused:
         refuse_unsound(headers)
     assert refused.value.code == code
+
+
+def test_what_is_kept_of_names_says_nothing_of_values():
+    refuse_unsound([HOST, (b"user-agent", b"app"), (b"transfer-encoding", b"chunked")])
+    for headers in (
+        [HOST, (b"user-agent", b"a\x00p"), (b"transfer-encoding", b"chunked")],
+        [HOST, (b"user-agent", b"app"), (b"transfer-encoding", b"gzip, chunked")],
+    ):
+        with pytest.raises(Refusal) as refused:
+            refuse_unsound(headers)
+        assert refused.value.code == "bad_request"
+
+
+def test_names_that_were_refused_are_refused_again():
+    for _ in range(2):
+        with pytest.raises(Refusal):
+            refuse_unsound([HOST, (b"x-base-url", b"http://127.0.0.1:1")])
+
+
+def test_what_is_kept_of_names_is_bounded_in_number_and_size():
+    made = []
+    kept = ByNames(lambda names: made.append(names) or len(names))
+    assert [kept[(b"x-%d" % number,)] for number in range(2 * MAX_KEPT)] == [1] * 2 * MAX_KEPT
+    assert len(kept) <= MAX_KEPT
+    long = (b"x" * (MAX_KEPT_BYTES + 1),)
+    assert kept[long] == kept[long] == 1
+    assert long not in kept
+    assert kept[(b"host",)] == kept[(b"host",)] == 1
+    assert made.count((b"host",)) == 1

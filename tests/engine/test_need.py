@@ -15,6 +15,7 @@ from gateway.core.usage import Usage
 from gateway.engine.need import Need, asks_of, fits_at_best, need_of
 from gateway.policy.compile import Accounting, TargetRule
 from gateway.tokens.bound import PREAMBLE
+from gateway.tokens.images import LARGEST
 from tests.engine.fakes import LOADED_AT, FakePrices, call_for, limit_for, rates_for, runtime_for
 
 RULES = {"m": (TargetRule("a", None),), "dear": (TargetRule("b", None),)}
@@ -56,6 +57,14 @@ def test_input_is_bounded_by_the_bytes_of_the_body() -> None:
     assert not need.counted
     assert need.nano == need.input_tokens + 100 * 10
     assert need.tokens == need.input_tokens + 100
+
+
+@pytest.mark.parametrize(("models", "each"), [(["gpt-4o"], 85 + 8 * 170), (["gpt-4o", "m"], LARGEST), ([], 0)])
+def test_a_picture_may_be_as_large_as_any_of_the_models_takes_one(models: list[str], each: int) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    call = call_of(messages=[{"role": "user", "content": [picture, picture]}])
+    need = needed(call, plan_of(targets=tuple(Target("a", model) for model in models)))
+    assert need.input_tokens == len(call.body) + PREAMBLE + 2 * each  # type: ignore[arg-type]
 
 
 def test_a_counted_input_takes_the_place_of_the_bound_and_never_exceeds_it() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import asyncpg
@@ -14,18 +14,7 @@ from gateway.core.ports import LedgerDown, LedgerUnusable
 from gateway.core.usage import Usage
 from gateway.ledgers.postgres import PostgresLedger, open_postgres
 from tests.ledgers.contract import DAY, NOON, Opened, WholeContract, ask, everything, intent, outcome, spend
-from tests.support.postgres import Postgres, client, postgres_server
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def dsn(postgres: Postgres) -> str:
-    return await postgres.emptied()
+from tests.support.postgres import Postgres, client
 
 
 @pytest.fixture

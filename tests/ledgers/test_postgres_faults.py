@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
@@ -15,18 +15,7 @@ from gateway.ledgers import postgres as module
 from gateway.ledgers import postgres_writer
 from gateway.ledgers.postgres import PostgresLedger, open_postgres
 from tests.ledgers.contract import NOON, ask, everything, intent, outcome, spend
-from tests.support.postgres import Postgres, client, postgres_server
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def dsn(postgres: Postgres) -> str:
-    return await postgres.emptied()
+from tests.support.postgres import Postgres, client
 
 
 @pytest.fixture

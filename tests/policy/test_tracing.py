@@ -9,7 +9,7 @@ import pytest
 
 from gateway.callers.jwt import caller_from
 from gateway.core.model import Names
-from gateway.policy.compile import PolicySet, Tracing
+from gateway.policy.compile import ContentCapture, PolicySet, Tracing
 from gateway.policy.explain import explain
 from gateway.policy.load import PolicyErrors, load, read_source
 from gateway.policy.schema import json_schema
@@ -86,6 +86,13 @@ def test_a_share_may_be_written_as_any_number(written: str, share: float) -> Non
         ("{spans: thick}", "tracing.spans: must be 'full' or 'thin'"),
         ("{metrics: a}", "tracing.metrics: must be 'b', 'c' or 'both'"),
         ("{keep: {callers: [ap]}}", 'tracing.keep.callers[0]: there is no caller "ap"; did you mean "app"'),
+        ("{content: {captur: true}}", 'tracing.content.captur: there is no such key; did you mean "capture"'),
+        ("{content: true}", "tracing.content: "),
+        ("{content: {capture: 1}}", "tracing.content.capture: must be a boolean"),
+        ("{content: {callers: []}}", "tracing.content.callers: "),
+        ("{content: {callers: [ap]}}", 'tracing.content.callers[0]: there is no caller "ap"; did you mean "app"'),
+        ("{content: {models: [demos]}}", 'tracing.content.models[0]: there is no model "demos"; did you mean "demo"'),
+        ("{content: {max_bytes: 100}}", "tracing.content.max_bytes: must be greater than or equal to 1024"),
         ('{keep: {callers: [app, "x*"]}}', 'tracing.keep.callers[1]: there is no caller "x*"'),
     ],
 )
@@ -93,6 +100,31 @@ def test_a_wrong_row_is_told_with_its_line(row: str, said: str) -> None:
     (problem,) = problems(f"tracing: {row}\n")
     assert problem.startswith("4: ")
     assert said in problem
+
+
+def test_no_content_is_captured_unless_it_is_asked_for() -> None:
+    for text in ("", "tracing: {}\n", "tracing: {content: {}}\n", "tracing: {content: {models: [demo]}}\n"):
+        assert loaded(text).tracing.content is None
+
+
+def test_content_is_captured_of_callers_and_models() -> None:
+    assert loaded("tracing: {content: {capture: true}}\n").tracing.content == ContentCapture(
+        Names.of(["*"]), Names.of(["*"]), 32_768
+    )
+    row = "{capture: true, callers: [app], models: ['de*'], max_bytes: 1024}"
+    content = loaded(f"tracing: {{content: {row}}}\n").tracing.content
+    assert content == ContentCapture(Names.of(["app"]), Names.of(["de*"]), 1024)
+    assert [content.holds(*pair) for pair in (("app", "demo"), ("other", "demo"), ("app", "other"))] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_explain_says_that_content_is_captured_where_it_is() -> None:
+    policy = loaded("tracing: {content: {capture: true, models: [demo]}}\n")
+    assert "content    captured, what guards find masked, up to 32768 bytes" in explain(policy, "app", "demo")
+    assert "captured" not in explain(loaded(), "app", "demo")
 
 
 def test_a_caller_that_only_tokens_name_can_be_kept() -> None:
@@ -149,10 +181,10 @@ def test_no_row_forges_a_providers_trace_context(name: str) -> None:
 
 def test_every_key_is_described() -> None:
     rows = json_schema()["$defs"]
-    for row in ("TracingRow", "KeepRow", "CallerTraceRow"):
+    for row in ("TracingRow", "KeepRow", "ContentRow", "CallerTraceRow"):
         undescribed = {key for key, entry in rows[row]["properties"].items() if "description" not in entry}
         assert rows[row]["description"]
-        assert undescribed <= {"keep"}
+        assert undescribed <= {"keep", "content"}
     assert rows["KeepRow"]["properties"]["dearer_than_usd"]["default"] == 1
 
 

@@ -11,34 +11,16 @@ import pytest
 
 from gateway.core.accounts import Ask, Balance, Limit
 from gateway.core.errors import Refusal
-from gateway.core.model import Caller, Headers, Names
+from gateway.core.model import Caller, Names
 from gateway.core.ports import LedgerDown
-from gateway.core.secret import Secret
 from gateway.engine.statements import own_usage
 from gateway.server.accounts import routes
-from gateway.server.admin import Admin
 from tests.cli.fakes import NOON, FakeLedger, entry
+from tests.server import listener
+from tests.server.listener import TOKEN
 
-TOKEN = "admin-canary-0123456789"
 ALL = Names.of(["*"])
 APP = Caller("app", "team-a", ALL, ALL, {})
-
-
-class Exchange:
-    """What of an exchange the admin listener uses."""
-
-    def __init__(self, method: str, target: str, token: str = TOKEN) -> None:
-        self.method = method
-        self.target = target
-        self.headers: Headers = [(b"authorization", f"Bearer {token}".encode())]
-
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self.status, self.kind, self.body = status, dict(headers)[b"content-type"], body
-
-
-class Fleet:
-    def alive(self) -> bool:
-        return True
 
 
 async def budgets() -> list[dict[str, object]]:
@@ -46,9 +28,9 @@ async def budgets() -> list[dict[str, object]]:
 
 
 async def asked(ledger: object, target: str, method: str = "GET", token: str = TOKEN) -> tuple[int, Any]:
-    exchange = Exchange(method, target, token)
-    await Admin(Fleet(), Secret(TOKEN), routes(ledger, budgets)).handle(exchange)  # type: ignore[arg-type]
-    return exchange.status, json.loads(exchange.body) if exchange.kind == b"application/json" else exchange.body
+    exchange = await listener.asked(routes(ledger, budgets), target, method, token)  # type: ignore[arg-type]
+    is_json = exchange.sent[b"content-type"] == b"application/json"
+    return exchange.status, json.loads(exchange.body) if is_json else exchange.body
 
 
 @pytest.fixture
@@ -124,10 +106,15 @@ class Down(FakeLedger):
         raise LedgerDown
 
 
-@pytest.mark.parametrize("target", ["/usage", "/usage/req_1"])
-async def test_a_ledger_that_is_down_is_told(target: str) -> None:
-    status, found = await asked(Down(), target)
-    assert (status, found["error"]["code"]) == (503, "ledger_unavailable")
+async def unreadable() -> list[dict[str, object]]:
+    raise LedgerDown
+
+
+@pytest.mark.parametrize("target", ["/usage", "/usage/req_1", "/budgets"])
+async def test_a_ledger_that_is_down_is_told_and_when_to_ask_again(target: str) -> None:
+    answer = await listener.asked(routes(Down(), unreadable), target)  # type: ignore[arg-type]
+    assert (answer.status, answer.sent[b"retry-after"]) == (503, b"1")
+    assert json.loads(answer.body)["error"]["code"] == "ledger_unavailable"
 
 
 def counter(name: str, scope: tuple[tuple[str, str], ...]) -> tuple[Ask, Balance]:

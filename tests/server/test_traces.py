@@ -9,13 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.core.model import Headers
-from gateway.core.secret import Secret
 from gateway.core.trace import CLIENT, INTERNAL, SERVER, SpanEvent, TraceContext, TraceSpan
-from gateway.server.admin import Admin
 from gateway.server.traces import routes, span_of, span_row
+from tests.server import listener
+from tests.server.listener import TOKEN
 
-TOKEN = "admin-canary-0123456789"
 SPAN = TraceSpan(
     "chat gpt-5", CLIENT, 0xABC, 0x2, 0x1, 1_790_000_000_000_000_001, 1_790_000_000_123_456_789,
     {"gen_ai.request.model": "gpt-5", "gen_ai.usage.input_tokens": 10, "t": 0.25, "s": True, "r": ["stop", "length"]},
@@ -40,18 +38,6 @@ class Kept:
         )
 
 
-class Exchange:
-    """What of an exchange the admin listener uses."""
-
-    def __init__(self, method: str, target: str, token: str) -> None:
-        self.method = method
-        self.target = target
-        self.headers: Headers = [(b"authorization", f"Bearer {token}".encode())]
-
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self.status, self.body = status, body
-
-
 async def asked(ring: Kept, target: str, method: str = "GET", token: str = TOKEN) -> tuple[int, Any]:
     async def last(count: int) -> list[list[TraceSpan]]:
         return ring.last(count)
@@ -59,8 +45,7 @@ async def asked(ring: Kept, target: str, method: str = "GET", token: str = TOKEN
     async def one(name: str) -> list[TraceSpan] | None:
         return ring.find(name)
 
-    exchange = Exchange(method, target, token)
-    await Admin(object(), Secret(TOKEN), routes(last, one)).handle(exchange)  # type: ignore[arg-type]
+    exchange = await listener.asked(routes(last, one), target, method, token)
     return exchange.status, json.loads(exchange.body)
 
 

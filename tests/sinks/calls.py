@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.core.model import Attempt, Record
+from gateway.core.model import Attempt, Content, Record
 from gateway.core.rates import Rates
 from gateway.core.rules import Verdict
 from gateway.core.trace import Step, Trace, TraceContext
@@ -137,7 +137,7 @@ def stream() -> Record:
 
 
 def retried() -> Record:
-    second = attempt(id="req_1.2", number=2, started=STARTED + 0.06, span_id=0x22, duration_s=0.3)
+    second = attempt(id="req_1.2", number=2, started=STARTED + 0.06, span_id=0x22, duration_s=0.3, reason="regenerate")
     return call(unanswered(status=429, duration_s=0.04), second)
 
 
@@ -164,7 +164,33 @@ def linked() -> Record:
     return record
 
 
+SAID = Content(
+    system='[{"type":"text","content":"be kind"}]',
+    input='[{"role":"user","parts":[{"type":"text","content":"%s"}]}]' % ("hello " * 99),
+    tools='[{"type":"function","name":"find"}]',
+    output='[{"role":"assistant","parts":[],"finish_reason":"stop"}]',
+    asked='{"messages":[]}',
+    answered='{"choices":[]}',
+    cut=("input",),
+    left_out=(),
+)
+
+
+def captured() -> Record:
+    record = retried()
+    record.content = SAID
+    return record
+
+
+def captured_plainly() -> Record:
+    record = plain()
+    record.content = SAID
+    return record
+
+
 CALLS = {
+    "captured": captured,
+    "captured plainly": captured_plainly,
     "chat": chat,
     "stream": stream,
     "completions": lambda: call(attempt(), endpoint="completions", path="/v1/completions", document={"max_tokens": 5}),

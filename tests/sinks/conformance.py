@@ -7,6 +7,7 @@ knows it, it is told), alias (of an older generation or of one back end; as cond
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -80,6 +81,22 @@ def _part(attribute: str, bucket: str, level: str = "recommended") -> Row:
     return Row(attribute, "int", level, lambda case: getattr(case.attempt.usage, bucket) > 0)
 
 
+def _captured(attribute: str, name: str) -> Row:
+    """Opt-in. What was answered stands on the attempt that answered."""
+
+    def is_told(case: Case) -> bool:
+        answers = name not in {"output", "answered"} or case.attempt is case.record.attempts[-1]
+        return case.record.content is not None and bool(getattr(case.record.content, name)) and answers
+
+    return Row(attribute, "str", "conditional", is_told)
+
+
+# JSON, which may be long.
+CONTENT = frozenset(
+    {"gen_ai.system_instructions", "gen_ai.input.messages", "gen_ai.tool.definitions", "gen_ai.output.messages"}
+    | {"input.value", "output.value", "langfuse.observation.input", "langfuse.observation.output"}
+    | {"mlflow.spanInputs", "mlflow.spanOutputs"}
+)
 INFERENCE = (
     Row("gen_ai.operation.name", "str", "required"),
     Row("gen_ai.provider.name", "str", "required"),
@@ -140,6 +157,10 @@ INFERENCE = (
     _part("gen_ai.usage.audio.output_tokens", "audio_output"),
     _part("gen_ai.usage.image.output_tokens", "image_output"),
     Row("gen_ai.usage.cost", "float", "alias", lambda case: case.is_priced),
+    _captured("gen_ai.system_instructions", "system"),
+    _captured("gen_ai.input.messages", "input"),
+    _captured("gen_ai.tool.definitions", "tools"),
+    _captured("gen_ai.output.messages", "output"),
 )
 
 
@@ -157,7 +178,19 @@ def _has_rates(case: Case) -> bool:
     return case.is_priced and case.attempt.rates is not None
 
 
+def _said(profile: str, attribute: str, name: str) -> Row:
+    return _profile(profile, attribute, "str", _captured(attribute, name).condition)
+
+
 PROFILED = (
+    _said("openinference", "input.value", "asked"),
+    _said("openinference", "input.mime_type", "asked"),
+    _said("openinference", "output.value", "answered"),
+    _said("openinference", "output.mime_type", "answered"),
+    _said("langfuse", "langfuse.observation.input", "asked"),
+    _said("langfuse", "langfuse.observation.output", "answered"),
+    _said("mlflow", "mlflow.spanInputs", "asked"),
+    _said("mlflow", "mlflow.spanOutputs", "answered"),
     _profile("openinference", "openinference.span.kind", "str"),
     _profile("openinference", "llm.system", "str", lambda case: case.infers),
     _profile("openinference", "llm.provider", "str", lambda case: case.infers),
@@ -196,6 +229,7 @@ PROFILED = (
         lambda case: case.record.stream and case.attempt.first_chunk_s is not None,
     ),
     _profile("mlflow", "mlflow.llm.cost", "str", lambda case: case.is_priced),
+    _profile("mlflow", "mlflow.chat.tokenUsage", "str", lambda case: case.has_usage and case.operation == "embeddings"),
     Row(
         "session.id",
         "str",
@@ -237,11 +271,21 @@ def _of_any(span: TraceSpan) -> list[str]:
         texts = value if isinstance(value, list | tuple) else [value]
         if type_of(value) == "?":
             found.append(f"{name} has no type that OTLP knows")
+        elif name in CONTENT:
+            found += [] if _is_json(value) else [f"{name} is no JSON"]
         elif any(type(text) is str and (len(text) > MAX_TEXT or not text.isprintable()) for text in texts):
             found.append(f"{name} is long or not printable")
     if span.kind != CLIENT and any(name.startswith((*COUNTED, "gen_ai.request.")) for name in span.attributes):
         found.append("usage, or what makes it a model call, on a span that is none")
     return found
+
+
+def _is_json(text: object) -> bool:
+    try:
+        json.loads(str(text))
+    except ValueError:
+        return False
+    return True
 
 
 def _of_tree(record: Record, spans: Sequence[TraceSpan]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.model import Attempt, Record
+from gateway.core.pace import Pace
 from gateway.core.usage import Reported, Usage
 from gateway.sinks.families import MAX_SERIES
 from gateway.sinks.genai_metrics import MAX_SERVED, Names
@@ -18,8 +19,10 @@ CONVENTIONS = {  # tracing.md, A4: the name, its unit, its buckets
     "gen_ai.client.token.usage": ("{token}", TOK),
     "gen_ai.client.operation.duration": ("s", DUR),
     "gen_ai.client.operation.time_to_first_chunk": ("s", DUR),
+    "gen_ai.client.operation.time_per_output_chunk": ("s", DUR),
     "gen_ai.client.inference.duration": ("s", DUR),
     "gen_ai.client.inference.time_to_first_chunk": ("s", DUR),
+    "gen_ai.client.inference.time_per_output_chunk": ("s", DUR),
     "gen_ai.client.inference.usage.input_tokens": ("{token}", ()),
     "gen_ai.client.inference.usage.output_tokens": ("{token}", ()),
     "gen_ai.client.inference.usage.cache_read.input_tokens": ("{token}", ()),
@@ -180,6 +183,22 @@ def test_tokens_are_split_by_modality_as_far_as_the_provider_told(audio, image, 
     assert {labels["gen_ai.token.modality"]: value for labels, value in found} == expected
 
 
+def test_a_stream_tells_of_each_chunk_after_its_first_one():
+    pace = Pace(100.0)
+    for now in (100.005, 100.02, 100.02, 103.02):
+        pace.chunk(now)
+    for generation, metric in (
+        ("c", f"{C}.time_per_output_chunk"),
+        ("b", "gen_ai.client.operation.time_per_output_chunk"),
+    ):
+        metrics = told(*[counted(first_chunk_s=0.5, pace=pace)] * 2, stream=True, generation=generation)
+        ((place, (counts, total, count)),) = points(metrics)[metric]
+        assert place == PLACE
+        assert (count, round(total, 6)) == (8, 6.04)
+        assert (counts[0], counts[1], counts[9]) == (4, 2, 2)
+    assert f"{C}.time_per_output_chunk" not in points(told(counted(pace=pace)))
+
+
 def test_streams_tell_their_first_chunk_and_their_pace():
     metrics = told(counted(first_chunk_s=0.5), stream=True)
     found = sums(metrics)
@@ -305,4 +324,4 @@ def test_models_paths_and_users_without_number_make_few_series():
     assert asked == {"other"}
     assert "user-1" not in metrics.render()
     assert "/v1/" not in metrics.render()
-    assert len(metrics.gen_ai._places) <= 4096
+    assert metrics.gen_ai._place.cache_info().currsize <= 4096

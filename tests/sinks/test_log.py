@@ -1,11 +1,16 @@
 """The line of a call."""
 
 import io
+import re
 
 import orjson
+import pytest
 
-from gateway.core.model import Record
+from gateway.core.model import Attempt, Record
+from gateway.core.rules import Verdict
+from gateway.core.trace import Trace
 from gateway.sinks.log import MAX_TEXT, CallLog, call_fields, make_log
+from tests.sinks.calls import CALLS
 
 
 class Stream(io.TextIOWrapper):
@@ -13,11 +18,16 @@ class Stream(io.TextIOWrapper):
         return False
 
 
-def lines_of(record):
+def written(tell, format_="json", level="info"):
+    """What `tell` makes a log write."""
     raw = io.BytesIO()
     stream = Stream(raw, write_through=True)
-    CallLog(make_log("json", "info", stream)).record(record)
-    return raw.getvalue().splitlines()
+    tell(make_log(format_, level, stream))
+    return raw.getvalue()
+
+
+def lines_of(record):
+    return written(lambda log: CallLog(log).record(record)).splitlines()
 
 
 def settled(**facts):
@@ -43,3 +53,78 @@ def test_control_characters_stay_inside_one_line_and_are_escaped():
 def test_what_a_caller_chose_is_cut_to_a_bounded_length():
     """LOG-03"""
     assert len(call_fields(settled(path="/v1/" + "x" * 1_000_000))["path"]) <= MAX_TEXT
+
+
+def hostile():
+    """Every value as long and as odd as it can get: a caller's, a provider's and a detector's."""
+    attempts = [Attempt(f"a_{number}", number, "p", "x", 0.0, 0.0) for number in range(8)]
+    for attempt in attempts:
+        attempt.flags, attempt.cost_nano = ("estimated", "unpriced", "late", "cut", "unknown"), 10**30
+    kinds = {f"{'K' * 60}{number:04d}": 10**9 for number in range(1000)}
+    verdicts = [
+        Verdict(
+            f"{'g' * 29}{number:03d}", direction, enforced=False, kinds=kinds, reason="too many matches", looked=True
+        )
+        for number in range(100)
+        for direction in ("input", "output")
+    ]
+    verdicts[150].outcome = "block"
+    return settled(
+        method="\x00" * 1_000_000, path="\U0001f600" * 1_000_000, model="\x01" * 1_000_000, upstream_model='"\\' * 500_000,
+        caller="\U0001f600" * 256, team="\U0001f600" * 256, unknown_fields=("x" * 40,) * 100_000, detail="\x1b" * 1_000_000,
+        verdicts=verdicts, attempts=attempts, trace=Trace(2**128 - 1, 2**64 - 1), error="guard_blocked", first_byte_s=1.0,
+    )  # fmt: skip
+
+
+def test_the_line_of_a_call_is_at_most_ten_kilobytes_long():
+    """LOG-04"""
+    (line,) = lines_of(hostile())
+    assert len(line) <= 10_000
+
+
+def test_of_many_verdicts_the_gravest_are_told_and_all_findings_counted():
+    """LOG-04: nobody hides a block behind a thousand harmless findings."""
+    fields = call_fields(hostile())
+    assert fields["guards"][0]["verdict"] == "block"
+    assert fields["guards_left_out"] + len(fields["guards"]) == 200
+    assert sum(fields["guards"][0]["kinds"].values()) == 1000 * 10**9
+
+
+def test_the_providers_name_of_a_model_is_short_and_printable_too():
+    """LOG-03, LOG-04: where policy sends any name on, it is what the caller wrote."""
+    named = call_fields(settled(upstream_model="\x1b[31m" + "x" * 1_000_000))["upstream_model"]
+    assert named.isprintable()
+    assert len(named) <= MAX_TEXT
+
+
+@pytest.mark.parametrize(
+    "bound", [{}, {"worker": 7}, {"worker": 7, "status": "bound"}], ids=["plain", "bound", "clash"]
+)
+@pytest.mark.parametrize("make", CALLS.values(), ids=CALLS)
+def test_the_line_of_a_call_is_the_one_that_structlog_would_write(make, bound):
+    record = make()
+    own = written(lambda log: CallLog(log.bind(**bound)).record(record))
+    chained = written(lambda log: log.bind(**bound).info("call", **call_fields(record)))
+    time = re.compile(rb',"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"}\n\Z')
+    assert time.sub(b"", own) == time.sub(b"", chained)
+    assert time.search(own)
+
+
+def test_calls_are_told_at_the_level_info():
+    def tell(log):
+        CallLog(log).record(settled())
+
+    assert written(tell, level="debug")
+    assert not written(tell, level="warning")
+
+
+def test_a_call_is_readable_text_on_a_console():
+    text = written(lambda log: CallLog(log.bind(worker=7)).record(settled(status=200)), format_="console").decode()
+    assert re.match(r"\S+Z \[info +\] call ", text)
+    assert "worker=7" in text
+    assert "status=200" in text
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.6529957e-06, 0.0078125, 0.0234375, 0.2112345, 59.9999996, 3600.00001])
+def test_durations_are_milliseconds_to_three_decimals(seconds):
+    assert call_fields(settled(duration_s=seconds))["ms"] == round(seconds * 1000, 3)

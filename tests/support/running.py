@@ -18,8 +18,10 @@ from gateway.server.errors import render
 from gateway.server.process import bound_socket
 from gateway.server.worker import Worker
 from gateway.settings import Settings
+from gateway.sinks.audit import Audit
 from gateway.sinks.log import make_log
 from gateway.sinks.metrics import Metrics
+from gateway.sinks.repeats import Repeats
 from tests.support.raw import Raw
 
 KEY = "gw-" + "k" * 43
@@ -102,6 +104,7 @@ async def running(
         Metrics(),
         render,
         Secret("mask-canary-key-0123456789"),
+        Audit(log, Repeats(), made.audit_file),
     )
     worker = Worker(gateway, made, log)
     sock = bound_socket("127.0.0.1", 0)

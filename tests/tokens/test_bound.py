@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.tokens.bound import PREAMBLE, PREAMBLE_OF_TOOLS, choices_of, input_bound, output_limit
-from gateway.tokens.images import LARGEST
 from gateway.tokens.tokenizer import Tokenizer
 
 HELLO = {"role": "user", "content": "Hello"}
@@ -20,7 +19,7 @@ def chat(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_a_text_has_no_more_tokens_than_its_body_has_bytes() -> None:
-    assert input_bound(1000, chat()) == (1000 + PREAMBLE, False)
+    assert input_bound(1000, chat()) == (1000 + PREAMBLE, 0, False)
 
 
 @settings(deadline=None)
@@ -41,15 +40,19 @@ def test_the_bound_holds_for_any_text(text: str) -> None:
         {"model": "m", "input": [PICTURE, PICTURE]},
     ],
 )
-def test_every_picture_may_be_as_large_as_they_come(document: dict[str, Any]) -> None:
-    assert input_bound(100, document) == (100 + PREAMBLE + 2 * LARGEST, False)
-    assert input_bound(100, document, per_image=7).tokens == 100 + PREAMBLE + 14
+def test_every_picture_is_found(document: dict[str, Any]) -> None:
+    assert input_bound(100, document) == (100 + PREAMBLE, 2, False)
+
+
+def test_what_stands_in_a_message_beside_its_text_is_looked_at() -> None:
+    odd = {"content": "Hello", "output": [PICTURE]}
+    assert input_bound(100, chat(odd, {**HELLO, "audio": {"id": "audio_1"}})) == (100 + PREAMBLE, 1, True)
 
 
 def test_tools_add_what_providers_say_about_them() -> None:
     tools = [{"type": "function", "function": {"name": "f"}}, {"type": "custom", "custom": {"name": "g"}}]
-    assert input_bound(100, chat(tools=tools)) == (100 + PREAMBLE + PREAMBLE_OF_TOOLS, False)
-    assert input_bound(100, chat(functions=[{"name": "f"}])) == (100 + PREAMBLE + PREAMBLE_OF_TOOLS, False)
+    assert input_bound(100, chat(tools=tools)) == (100 + PREAMBLE + PREAMBLE_OF_TOOLS, 0, False)
+    assert input_bound(100, chat(functions=[{"name": "f"}])) == (100 + PREAMBLE + PREAMBLE_OF_TOOLS, 0, False)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_what_the_provider_holds_or_looks_up_is_unseen(more: dict[str, Any]) -> 
     ],
 )
 def test_what_stands_in_the_request_is_seen(more: dict[str, Any]) -> None:
-    assert input_bound(100, {"model": "m", **more}) == (100 + PREAMBLE, False)
+    assert input_bound(100, {"model": "m", **more}) == (100 + PREAMBLE, 0, False)
 
 
 @pytest.mark.parametrize(

@@ -41,12 +41,17 @@ def escaped(key: str) -> str:
 def documents_with_one_repeated_key(draw: st.DrawFn) -> bytes:
     members = draw(st.dictionaries(TEXTS, DOCUMENTS, min_size=1, max_size=4))
     key = draw(st.sampled_from(sorted(members)))
-    pairs = [(json.dumps(name), json.dumps(value)) for name, value in members.items()]
+    comma, colon = draw(st.sampled_from([(", ", ": "), (",", ":")]))
+
+    def written(document: Any) -> str:
+        return json.dumps(document, ensure_ascii=comma != ",", separators=(comma, colon))
+
+    pairs = [(written(name), written(value)) for name, value in members.items()]
     spelled = draw(st.sampled_from([json.dumps(key), json.dumps(key, ensure_ascii=False), escaped(key)]))
-    pairs.insert(draw(st.integers(0, len(pairs))), (spelled, json.dumps(draw(DOCUMENTS))))
-    text = "{" + ", ".join(f"{name}: {value}" for name, value in pairs) + "}"
+    pairs.insert(draw(st.integers(0, len(pairs))), (spelled, written(draw(DOCUMENTS))))
+    text = "{" + comma.join(f"{name}{colon}{value}" for name, value in pairs) + "}"
     for _ in range(draw(st.integers(0, 4))):
-        beside = json.dumps(draw(DOCUMENTS))
+        beside = written(draw(DOCUMENTS))
         text = draw(
             st.sampled_from([f"[{text}]", f"[{beside},{text}]", f'{{"in":{text}}}', f'{{"a":{beside},"b":{text}}}'])
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.guards.breaker import Breaker
+from gateway.core.breaker import Breaker
 
 
 class FakeClock:
@@ -86,3 +86,32 @@ def test_a_trial_that_was_cut_off_decides_nothing_and_lets_the_next_one_try(cloc
     breaker.release()
     assert breaker.open
     assert breaker.admit()
+
+
+def test_a_trial_of_which_nothing_is_heard_has_another_one_behind_it_after_the_pause(clock: FakeClock) -> None:
+    breaker = broken(clock)
+    clock.now += 10
+    assert breaker.admit()
+    clock.now += 9.9
+    assert not breaker.admit()
+    clock.now += 0.1
+    assert breaker.admit()
+
+
+def test_a_call_from_before_that_is_cut_off_does_not_shorten_the_pause(clock: FakeClock) -> None:
+    breaker = broken(clock)
+    breaker.release()
+    assert not breaker.admit()
+
+
+def test_each_change_is_told_once(clock: FakeClock) -> None:
+    told: list[bool] = []
+    breaker = Breaker(2, 10, clock, told.append)
+    for _ in range(4):
+        breaker.fail()
+    assert told == [True]
+    clock.now += 10
+    assert breaker.admit()
+    breaker.succeed()
+    breaker.succeed()
+    assert told == [True, False]
