@@ -36,6 +36,7 @@ from gateway.tokens.tokenizer import Tokenizer
 AT_ONCE = 32
 PER_S = 500
 _WARM_UP = 200
+_BLOCK = 10 * AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +127,19 @@ class _Nobody:
 async def _measured(name: str, ledger_url: str, sync: str, store_url: str, seconds: float) -> Added:
     async with _sender(ledger_url, sync, store_url) as sender:
         await sender.at_once(_WARM_UP)
-        began, count = time.process_time(), 2000 * int(seconds)
-        await sender.at_once(count)
-        cpu_us = (time.process_time() - began) / count * 1e6
+        cpu_us = min([await _block_us(sender) for _ in range(6 * int(seconds))])
         idle = time.process_time()
         waits = sorted(await sender.steadily(seconds))
         steady = (time.process_time() - idle) / len(waits) * 1e6
         p99 = waits[int(len(waits) * 0.99)]
         return Added(name, cpu_us, steady, statistics.median(waits) * 1e3, p99 * 1e3)
+
+
+async def _block_us(sender: _Sender) -> float:
+    """One of many: what else runs on the machine only ever adds, so the least of them counts."""
+    began = time.process_time()
+    await sender.at_once(_BLOCK)
+    return (time.process_time() - began) / _BLOCK * 1e6
 
 
 def measure(seconds: float) -> list[Added]:

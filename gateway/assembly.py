@@ -46,6 +46,7 @@ from gateway.sinks.otlp_settings import OtlpSettings, read_otlp
 from gateway.sinks.provider_facts import ProviderFacts
 from gateway.sinks.sampling import Sampler
 from gateway.sinks.traces import Look, Traces
+from gateway.sinks.turn import Turn
 from gateway.stores.local import LocalShare
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore, StoreUnusable
@@ -98,6 +99,7 @@ class Gateway:
         self._policies_loading = asyncio.Lock()
         self.engine: Engine
         self.accounts: Accounts
+        self._turn: Turn
         self.traces: Traces
 
     async def start(self, source: Source) -> None:
@@ -113,12 +115,13 @@ class Gateway:
         self.accounts = await self._opened(runtime.policy)
         if exporter is not None:
             self.tasks.start(exporter.run(), "export")
+        self._turn = Turn((self.metrics, CallLog(self._log), self.traces), self._log)
         self.engine = Engine(
             runtime,
             Services(
                 accounts=self.accounts,
                 things=Things(self.accounts.ledger),
-                sinks=(self.metrics, CallLog(self._log), self.traces),
+                sinks=(self._turn,),
                 clock=self._clock,
                 tasks=self.tasks,
                 log=self._log,
@@ -223,6 +226,7 @@ class Gateway:
 
     async def close(self) -> None:
         await self.tasks.paid(_PAID_S)
+        self._turn.flush()
         await self.accounts.close()
         if self._exporter is not None:
             await self._exporter.stop(_EXPORT_S)

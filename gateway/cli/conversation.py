@@ -18,7 +18,8 @@ from gateway.core.trace import Value
 CONTENT: Final = frozenset(
     {"gen_ai.system_instructions", "gen_ai.input.messages", "gen_ai.tool.definitions", "gen_ai.output.messages"}
     | {"input.value", "input.mime_type", "output.value", "output.mime_type"}
-    | {"langfuse.observation.input", "langfuse.observation.output", "mlflow.spanInputs", "mlflow.spanOutputs"}
+    | {"langfuse.observation.input", "langfuse.observation.output", "langfuse.trace.input", "langfuse.trace.output"}
+    | {"mlflow.spanInputs", "mlflow.spanOutputs"}
 )
 """The attributes that hold what was said."""
 

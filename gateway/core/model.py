@@ -209,7 +209,7 @@ class Attempt:
 
     `sent`: its first byte may have left. `failed`: the provider gave no head of an answer. `complete`: the answer
     arrived to its sound end. `state`, `usage`, `cost_nano` (None: no price is known), `flags` and `rates` are what it
-    came to; see `core/accounts.py: Outcome`. `first_chunk_s` runs from `started`, `pace` tells of the chunks after that.
+    came to; see `core/accounts.py: Outcome`. `first_chunk_s` runs from `started`, `pace` tells of the chunks after it.
     `error` is the kind of its failure; `reason` why there is a further attempt ("regenerate": a guard wanted it).
     """
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.core.bugs import place
 from gateway.core.clock import Clock
 from gateway.core.errors import Refusal, UpstreamFault
 from gateway.core.model import Call, Headers, Plan, Record
@@ -153,7 +154,7 @@ class Passage:
             await self._refuse(Refusal("draining", "The gateway is shutting down.", retry_after_s=1))
         except Exception as bug:
             # Only its type and place are logged: the text of an exception may quote what was asked.
-            self._log.error("bug", call=record.call_id, error=type(bug).__name__, at=_place(bug))
+            self._log.error("bug", call=record.call_id, error=type(bug).__name__, at=place(bug))
             await self._refuse(Refusal("internal", "The gateway failed to handle this request."))
 
     # -- phases 1 to 7
@@ -441,13 +442,3 @@ def _own_headers(record: Record) -> Headers:
         if len(costs) == len(record.attempts):
             own.append((b"x-gateway-cost-usd", dollars(sum(costs)).encode()))
     return own
-
-
-def _place(bug: BaseException) -> str:
-    trace = bug.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    code = trace.tb_frame.f_code
-    return f"{code.co_filename.rsplit('gateway/', 1)[-1]}:{trace.tb_lineno}"

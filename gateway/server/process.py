@@ -106,7 +106,8 @@ async def _started(
         fleet = Supervisor(settings, environ, sock, log, audit)
         await fleet.start(source)
     except (PolicyError, PolicyErrors, WorkerFailed, LedgerUnusable, StoreUnusable, ValueError) as problems:
-        audit.start_refused(str(problems))
+        if isinstance(problems, PolicyError | PolicyErrors):
+            audit.start_refused(str(problems))
         raise StartError(str(problems)) from None
     return fleet
 

@@ -76,14 +76,12 @@ class Worker:
         self._settings = settings
         self._log = log
         self._server: asyncio.Server | None = None
-        self._listener = Listener(self._handle, connection_limits(settings))
-
-    async def _handle(self, exchange: object) -> None:
-        await self._gateway.engine.handle(exchange)  # type: ignore[arg-type]  # an Exchange is a Client
+        self._listener: Listener
 
     async def start(self, source: Source, sock: socket.socket) -> None:
         """Nothing is accepted when it raises: see `Gateway.start`."""
         await self._gateway.start(source)
+        self._listener = Listener(self._gateway.engine.handle, connection_limits(self._settings))
         self._server = await asyncio.get_running_loop().create_server(self._listener, sock=sock, backlog=1024)
         self._gateway.tasks.start(self._probe_loop(), "loop probe")
 

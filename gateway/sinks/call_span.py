@@ -8,7 +8,7 @@ from typing import Final
 from gateway.core.model import Attempt, Record
 from gateway.core.trace import SERVER, Trace, TraceSpan, Value
 from gateway.sinks.genai import CALLER_LEFT, cost_status, is_charged
-from gateway.sinks.profiles import session_attributes
+from gateway.sinks.profiles import profiled_call, session_attributes
 from gateway.wire.asked import plain
 from gateway.wire.dialects import route
 
@@ -21,7 +21,7 @@ def state_of(trace: Trace) -> str:
     return trace.parent.state if trace.parent is not None else ""
 
 
-def call_span(record: Record, trace: Trace) -> TraceSpan:
+def call_span(record: Record, trace: Trace, profiles: frozenset[str]) -> TraceSpan:
     method = record.method if record.method in _METHODS else "_OTHER"
     template = route_of(record)
     start_ns = int(record.started_at * _NS)
@@ -30,6 +30,8 @@ def call_span(record: Record, trace: Trace) -> TraceSpan:
     if error:
         attributes["error.type"] = error
     attributes |= _facts(record)
+    if not trace.plain:
+        attributes |= profiled_call(record, profiles)
     verb = "HTTP" if method == "_OTHER" else method
     return TraceSpan(
         name=f"{verb} {template}" if template else verb,
@@ -98,14 +100,15 @@ def _facts(record: Record) -> dict[str, Value]:
     if record.outcome in CALLER_LEFT:
         found["gw.stream.client_disconnected"] = True
     if record.balances:
-        found["gw.budget.ids"] = [limit.name for limit, _ in record.balances]
+        found["gw.budget.ids"] = list(dict.fromkeys([limit.name for limit, _ in record.balances]))
     if record.warnings:
         found["gw.budget.warnings"] = [f"{name}={percent}%" for name, percent in record.warnings]
     if record.asked:  # some back ends look for these on the first span only
         if "user.id" in record.asked:
             found["user.id"] = record.asked["user.id"]
         found |= session_attributes(record.asked)
-    return found | _cost(record.attempts)
+    found |= _cost(record.attempts)
+    return found
 
 
 def _cost(attempts: Iterable[Attempt]) -> dict[str, Value]:

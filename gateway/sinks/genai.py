@@ -81,7 +81,8 @@ def inference_attributes(record: Record, attempt: Attempt, facts: ProviderFacts,
         found["gen_ai.usage.cost"] = attempt.cost_nano / NANO
     if record.content is not None:
         found |= _content(record.content, is_answered=is_last(record, attempt))
-    return found | _own(attempt)
+    found |= _own(attempt)
+    return found
 
 
 def plain_attributes(record: Record, attempt: Attempt, facts: ProviderFacts) -> dict[str, Value]:
@@ -108,10 +109,13 @@ def is_charged(attempt: Attempt) -> bool:
 
 def cost_status(attempts: Sequence[Attempt]) -> str:
     """Of a sum: unknown where one is, estimated where one is made from counts that the provider did not finish."""
-    if any(attempt.cost_nano is None for attempt in attempts):
-        return "unknown"
-    uncertain = any("estimated" in attempt.flags or "partial" in attempt.flags for attempt in attempts)
-    return "estimated" if uncertain else "final"
+    status = "final"
+    for attempt in attempts:
+        if attempt.cost_nano is None:
+            return "unknown"
+        if "estimated" in attempt.flags or "partial" in attempt.flags:
+            status = "estimated"
+    return status
 
 
 def _exchange(record: Record, attempt: Attempt, facts: ProviderFacts) -> dict[str, Value]:

@@ -78,8 +78,10 @@ def _span(span: TraceSpan) -> bytes:
         _REMOTE_PARENT if parent and span.kind == SERVER else _LOCAL_PARENT,
     ]
     add_attributes(out, b"\x4a", span.attributes)
-    out += [field(b"\x5a", _event(event)) for event in span.events]
-    out += [field(b"\x6a", _link(link)) for link in span.links]
+    if span.events:
+        out += [field(b"\x5a", _event(event)) for event in span.events]
+    if span.links:
+        out += [field(b"\x6a", _link(link)) for link in span.links]
     if span.state:
         out.append(text_field(b"\x1a", span.state))
     if span.error is not None:

@@ -49,13 +49,38 @@ def profiled(
     record: Record, attempt: Attempt, facts: ProviderFacts, operation: str, profiles: frozenset[str]
 ) -> dict[str, Value]:
     """The attributes of these profiles for a span of a model call. To fetch what is stored is none."""
-    found: dict[str, Value] = {}
     if not profiles or operation == "fetch_response":
-        return found
+        return {}
+    found = session_attributes(record.asked)
     costs = bucket_costs(attempt)
     for name in profiles:
         found |= PROFILES[name](record, attempt, facts, operation, costs)
     return found
+
+
+_CALL_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
+    "openinference": ("input.value", "output.value"),
+    "langfuse": ("langfuse.trace.input", "langfuse.trace.output"),
+    "mlflow": ("mlflow.spanInputs", "mlflow.spanOutputs"),
+}
+
+
+def profiled_call(record: Record, profiles: frozenset[str]) -> dict[str, Value]:
+    """The attributes of these profiles for the span of the call: lists of traces and of sessions show what the first
+    span of a trace says."""
+    found: dict[str, Value] = {"openinference.span.kind": "CHAIN"} if "openinference" in profiles else {}
+    content = record.content
+    if content is None:
+        return found
+    for name in profiles:
+        asked, answered = _CALL_TEXTS[name]
+        found |= {key: text for key, text in ((asked, content.asked), (answered, content.answered)) if text}
+    return found | _mime_types(found)
+
+
+def _mime_types(found: Mapping[str, Value]) -> dict[str, Value]:
+    """OpenInference's, beside its values."""
+    return {f"{side}.mime_type": "application/json" for side in ("input", "output") if f"{side}.value" in found}
 
 
 def bucket_costs(attempt: Attempt) -> dict[str, int]:
@@ -117,16 +142,13 @@ def _openinference(
             found["llm.cost.prompt"], found["llm.cost.completion"] = _halves(costs)
         found["llm.cost.total"] = attempt.cost_nano / NANO
     said = _said(record, attempt, "input.value", "output.value")
-    types = {name.replace("value", "mime_type"): "application/json" for name in said}
-    return found | session_attributes(record.asked) | said | types
+    return found | said | _mime_types(said) if said else found
 
 
 def _langfuse(
     record: Record, attempt: Attempt, _: ProviderFacts, __: str, costs: Mapping[str, int]
 ) -> dict[str, Value]:
-    found = session_attributes(record.asked) | _said(
-        record, attempt, "langfuse.observation.input", "langfuse.observation.output"
-    )
+    found = _said(record, attempt, "langfuse.observation.input", "langfuse.observation.output")
     if attempt.usage.total_tokens:
         counts = zip(BUCKETS, attempt.usage.counts(), strict=True)
         found["langfuse.observation.usage_details"] = _json(
@@ -144,7 +166,7 @@ def _langfuse(
 def _mlflow(
     record: Record, attempt: Attempt, _: ProviderFacts, operation: str, costs: Mapping[str, int]
 ) -> dict[str, Value]:
-    found = session_attributes(record.asked) | _said(record, attempt, "mlflow.spanInputs", "mlflow.spanOutputs")
+    found = _said(record, attempt, "mlflow.spanInputs", "mlflow.spanOutputs")
     if is_charged(attempt) and attempt.cost_nano is not None:
         told = {"total_cost": attempt.cost_nano / NANO}
         if costs:

@@ -36,11 +36,13 @@ def spans_of(
     trace = record.trace
     if trace is None:
         return []
-    server = call_span(record, trace)
+    server = call_span(record, trace, profiles)
     spans, events = [server], []
     untold = [verdict for verdict in record.verdicts if verdict.is_told]
     for number, step in enumerate(record.steps, 1):
         attributes = _step_attributes(step, untold)
+        if "openinference" in profiles and not trace.plain:
+            attributes.setdefault("openinference.span.kind", "CHAIN")
         if thin:
             events.append(SpanEvent(step.name, _ns(record, step.ended), attributes | {"gw.ms": _ms(step)}))
         else:

@@ -23,7 +23,8 @@ _Table = tuple[tuple[str, str, _Reader], ...]  # field, attribute, how its value
 def plain(text: str) -> str:
     """Short and printable, so that it can be stored, encoded and shown anywhere: control characters and lone surrogates
     are escaped."""
-    text = text[:MAX_TEXT]
+    if len(text) > MAX_TEXT:
+        text = text[:MAX_TEXT]
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")[:MAX_TEXT]
 
 

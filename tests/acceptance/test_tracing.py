@@ -84,21 +84,6 @@ async def test_a_callers_trace_is_joined_or_linked_as_policy_says(provider, tmp_
         assert bool(server.get("links")) is (mode == "link")
 
 
-async def test_no_prompt_no_answer_and_no_key_is_in_a_span(provider, tmp_path):
-    """LOG-01, LOG-09"""
-    canary = "canary-4711-words"
-    provider.says(answered(json.dumps({"id": "c", "choices": [{"index": 0, "message": {"content": canary}}]}).encode()))
-    body = chat(messages=[{"role": "user", "content": canary}])
-    async with collecting(200) as collector:
-        named = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-        async with running(policy(provider), tmp_path, environ=named) as gateway:
-            assert canary.encode() in (await gateway.ask(body=body, key=KEY)).body
-        sent = b"".join(posted.body for posted in collector.taken)
-    assert sent
-    assert canary.encode() not in sent
-    assert KEY.encode() not in sent
-
-
 async def test_a_collector_that_hangs_is_noticed_by_no_call_and_holds_no_stop_up(provider, tmp_path):
     """OPS-18"""
     provider.says(answered())

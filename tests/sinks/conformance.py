@@ -95,6 +95,7 @@ def _captured(attribute: str, name: str) -> Row:
 CONTENT = frozenset(
     {"gen_ai.system_instructions", "gen_ai.input.messages", "gen_ai.tool.definitions", "gen_ai.output.messages"}
     | {"input.value", "output.value", "langfuse.observation.input", "langfuse.observation.output"}
+    | {"langfuse.trace.input", "langfuse.trace.output"}
     | {"mlflow.spanInputs", "mlflow.spanOutputs"}
 )
 INFERENCE = (
@@ -275,7 +276,8 @@ def _of_any(span: TraceSpan) -> list[str]:
             found += [] if _is_json(value) else [f"{name} is no JSON"]
         elif any(type(text) is str and (len(text) > MAX_TEXT or not text.isprintable()) for text in texts):
             found.append(f"{name} is long or not printable")
-    if span.kind != CLIENT and any(name.startswith((*COUNTED, "gen_ai.request.")) for name in span.attributes):
+    told = span.attributes.keys() - CONTENT
+    if span.kind != CLIENT and any(name.startswith((*COUNTED, "gen_ai.request.")) for name in told):
         found.append("usage, or what makes it a model call, on a span that is none")
     return found
 

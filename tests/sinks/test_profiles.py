@@ -170,6 +170,29 @@ def test_an_unknown_price_is_no_cost_of_0():
     assert found["gw.cost.status"] == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("profile", "asked", "answered"),
+    [
+        ("openinference", "input.value", "output.value"),
+        ("langfuse", "langfuse.trace.input", "langfuse.trace.output"),
+        ("mlflow", "mlflow.spanInputs", "mlflow.spanOutputs"),
+    ],
+)
+def test_the_first_span_says_what_was_said_as_lists_of_traces_show_it(profile, asked, answered):
+    record = CALLS["captured"]()
+    told = spans(record, frozenset({profile}))[0].attributes
+    assert (told[asked], told[answered]) == (record.content.asked, record.content.answered)
+    for silent in (CALLS["chat"](), CALLS["captured plainly"]()):
+        assert not {asked, answered} & spans(silent, frozenset({profile}))[0].attributes.keys()
+    assert asked not in spans(record, ALL - {profile})[0].attributes
+
+
+def test_steps_and_calls_are_of_a_kind_that_openinference_knows():
+    kinds = [span.attributes.get("openinference.span.kind") for span in spans(CALLS["chat"]())]
+    assert kinds[0] == "CHAIN"
+    assert None not in kinds
+
+
 def test_reasoning_costs_what_output_costs_where_it_has_no_rate():
     assert bucket_costs(attempt(usage=Usage(output=1, reasoning=2))) == {"output": 8 * 10**9, "reasoning": 16 * 10**9}
 
