@@ -15,7 +15,7 @@ from gateway.engine import headers as header_rules
 from gateway.engine.runtime import Runtime
 from gateway.engine.tasks import for_size
 from gateway.policy.compile import Passthrough, passthrough_for
-from gateway.wire import encodings, strictjson
+from gateway.wire import encodings, fields, strictjson
 from gateway.wire.dialect import Dialect, refuse_upstream_choice
 from gateway.wire.dialects import Route, refuse_odd_path, route
 
@@ -110,6 +110,8 @@ async def _admit_passthrough(client: Client, caller: Caller, query: str, runtime
     elif client.method in _BODY_METHODS:
         body = client.stream_body(limits.max_upload_bytes) if client.content_length != 0 else b""
     call = _call(client, caller, PASSTHROUGH, body, document)
+    if call.model:
+        fields.model(call.model, "model")
     _refuse_model(call, query)
     return call
 

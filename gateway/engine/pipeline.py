@@ -357,15 +357,18 @@ class Passage:
 
     def end(self) -> None:
         """At once where everything is known; else beside the calls, and waited for at a stop."""
-        reads_on = self._left and self._asking is not None and self._services.tasks.owed < MAX_READ_ON
-        if not reads_on:
+        tasks = self._services.tasks
+        reads_on = self._left and self._asking is not None and tasks.reading_on < MAX_READ_ON
+        if reads_on:
+            tasks.reading_on += 1
+        else:
             self._abandon()
         self._note()
         closed = not reads_on and (self._account is None or self._account.close())
         if closed and self._claim is None and self._capture is None:
             settle(self._record, self._services.sinks, self._services.clock.monotonic())
         else:
-            self._services.tasks.owe(self._end_later(reads_on=reads_on))
+            tasks.owe(self._end_later(reads_on=reads_on))
 
     def _note(self) -> None:
         """What spans are made of, and was not written down on the way."""
@@ -418,6 +421,7 @@ class Passage:
         except (TimeoutError, UpstreamFault, Refusal):
             return
         finally:
+            self._services.tasks.reading_on -= 1
             self._abandon()
 
     def _mark(self, phase: str) -> None:

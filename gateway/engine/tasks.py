@@ -21,7 +21,8 @@ async def for_size(size: int, work: Callable[[], T]) -> T:
 
 
 class Tasks:
-    """Calls run in the task of their connection and enter themselves here; background work is started here."""
+    """Calls run in the task of their connection and enter themselves here; background work is started here.
+    `reading_on`: answers that are read although their callers have left."""
 
     def __init__(self) -> None:
         self._calls: set[asyncio.Task[Any]] = set()
@@ -30,6 +31,7 @@ class Tasks:
         self._idle = asyncio.Event()
         self._idle.set()
         self.cutting = False
+        self.reading_on = 0
         # Kept, as finding it costs a system call a time (CPython 3.11 compares the process id).
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -56,10 +58,6 @@ class Tasks:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
-
-    @property
-    def owed(self) -> int:
-        return len(self._owed)
 
     def owe(self, work: Coroutine[Any, Any, None]) -> None:
         """Work of a call that has ended: bounded by itself, and waited for before a stop."""

@@ -174,3 +174,14 @@ async def test_what_is_remembered_is_bounded() -> None:
         await rig.quiet()
     assert len(things._recent) == 10_000
     assert len(rig.ledger.things) == 10_050
+
+
+async def test_what_a_passed_through_request_calls_a_model_is_a_name() -> None:
+    """It goes into rows, lines and spans."""
+    row = Passthrough("/v1/files", frozenset({"POST"}), "a", charge_nano=0)
+    rig, upstream = rig_of(whole(), passthrough=(row,))
+    async with rig:
+        for odd in ("x" * 300, "a\nb"):
+            client = await rig.ask(FakeClient(json.dumps({"model": odd}).encode(), "/v1/files", key="one"))
+            assert (client.status, json.loads(client.body)["error"]["param"]) == (400, "model")
+        assert upstream.sent == []
