@@ -28,6 +28,7 @@ MAX_ACCOUNTS_US = 60.0
 MAX_ACCOUNTS_MS = 1.5
 MAX_TRACE_US = 90.0
 MAX_SKIPPED_TRACE_US = 6.0
+MAX_SDK_RATIO = 0.43  # 90 us where the SDK takes 211
 MAX_FIRST_FRAME_MS = 2.0  # 1.0 for the way, and a row on disk before the provider is asked
 MAX_FRAME_DELAY_MS = 20.0
 MAX_KB_PER_STREAM = 40.0
@@ -175,6 +176,7 @@ def report(bench: Bench) -> bool:
         ["  encoding", f"{traced.encoding_us:.1f}"],
         ["  packing, in a thread", f"{traced.packing_us:.1f}"],
         ["not kept", f"{traced.skipped_us:.1f}"],
+        ["OpenTelemetry's SDK, kept", f"{traced.sdk_us:.1f}" if traced.sdk_us else "not installed: make backends"],
         ["the loop is held by a batch for at most", f"{traced.held_us:.0f}"],
     ]
     table(["", "CPU us/call"], rows)
@@ -191,6 +193,10 @@ def report(bench: Bench) -> bool:
         ("CPU of a trace that is exported", traced.kept_us, MAX_TRACE_US, "us"),
         ("CPU of a trace that is not kept", traced.skipped_us, MAX_SKIPPED_TRACE_US, "us"),
     ]
+    if traced.sdk_us:
+        checks.append(
+            ("CPU of a trace that is exported to the SDK's", traced.kept_us / traced.sdk_us, MAX_SDK_RATIO, "x")
+        )
     if "envoy" in cpu:
         checks.insert(0, ("CPU of a call to Envoy's", cpu["gateway"] / cpu["envoy"], MAX_CPU_RATIO, "x"))
     for what, value, limit, unit in checks:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import gzip
 import random
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import orjson
+
+from bench.subjects import HERE, ROOT
 from gateway.core.model import Attempt, Record
 from gateway.core.rules import Verdict
 from gateway.core.trace import Step, TraceSpan
@@ -30,6 +34,7 @@ SCOPE = ("llm-gateway", "0.1.0")
 BATCH = 512
 CALLS = 1024
 _ROUNDS = 25
+_SDK = ROOT / ".venv-backends" / "bin" / "python"
 _PROFILES = frozenset(PROFILES)
 _PROVIDERS = {"openai": ProviderFacts("openai", "api.openai.com", 443)}
 _DOCUMENT = {
@@ -40,7 +45,8 @@ _DOCUMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Microseconds of CPU a call, but `held_us`: the longest that a batch holds the event loop at once."""
+    """Microseconds of CPU a call, but `held_us`: the longest that a batch holds the event loop at once. `sdk_us`: what
+    OpenTelemetry's SDK and encoder take for the same spans; None where they are not installed."""
 
     kept_us: float
     making_us: float
@@ -48,6 +54,7 @@ class Figures:
     packing_us: float
     skipped_us: float
     held_us: float
+    sdk_us: float | None
     spans: int
     attributes: int
 
@@ -73,9 +80,20 @@ def measure() -> Figures:
         packing_us=packing,
         skipped_us=drawing + deciding,
         held_us=_longest_us(lambda: spans_in_steps(RESOURCE, SCOPE, batches[0])),
+        sdk_us=_sdk_us(traces[0]),
         spans=len(traces[0]),
         attributes=sum(len(span.attributes) for span in traces[0]),
     )
+
+
+def _sdk_us(spans: Sequence[TraceSpan]) -> float | None:
+    if not _SDK.exists():
+        return None
+    call = [{"name": span.name, "kind": span.kind, "attributes": span.attributes} for span in spans]
+    done = subprocess.run(  # a fixed command, no shell
+        [_SDK, HERE / "sdk.py"], input=orjson.dumps(call), stdout=subprocess.PIPE, check=True, timeout=60
+    )
+    return float(done.stdout)
 
 
 def _drawn(draw: random.Random) -> int:

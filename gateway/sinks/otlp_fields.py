@@ -97,12 +97,12 @@ _VALUES: dict[type, Callable[[Any], bytes]] = {
 def add_attributes(out: list[bytes], tag: bytes, attributes: Mapping[str, Value]) -> None:
     """Adds them as fields `tag`. Texts are most of what a span costs, and most of them are the same in span after span:
     an operation, a model, a caller. So they are kept, but for keys that take ever new values."""
-    for key, value in attributes.items():
-        if type(value) is str:
-            out += (tag, _KEPT.get(key, _NONE_KEPT).get(value) or _text(key, value))
-        else:
-            head, body = _key(key), _VALUES.get(type(value), _other_value)(value)
-            out += (tag, varint(len(head) + len(body)), head, body)
+    pieces = [
+        (_KEPT.get(key, _NONE_KEPT).get(value) or _text(key, value)) if type(value) is str else _other(key, value)
+        for key, value in attributes.items()
+    ]
+    if pieces:
+        out.append(tag + tag.join(pieces))
 
 
 _MAX_KEYS = 512
@@ -110,6 +110,11 @@ _MAX_TEXTS = 64
 _NONE_KEPT: dict[str, bytes] = {}
 _KEPT: dict[str, dict[str, bytes]] = {}
 """Attributes with their length in front, by key and text; of a key with too many texts, none."""
+
+
+def _other(key: str, value: Value) -> bytes:
+    head, body = _key(key), _VALUES.get(type(value), _other_value)(value)
+    return varint(len(head) + len(body)) + head + body
 
 
 def _text(key: str, text: str) -> bytes:
