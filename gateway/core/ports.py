@@ -226,7 +226,7 @@ class Ledger(Protocol):
 
 class Sink(Protocol):
     def record(self, record: Record) -> None:
-        """Told once per call, at settle. Must not block and must not raise."""
+        """Told once per call, when it is settled. Must not block and must not raise."""
 
 
 class Client(Protocol):

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import UpstreamFault
 from gateway.core.model import Headers
-from gateway.sinks.otlp_encode import Steps
+from gateway.sinks.otlp_encode import Steps, advanced
 from gateway.sinks.otlp_settings import Endpoint
 
 Post = Callable[[str, Headers, bytes], Awaitable[tuple[int, Headers]]]
@@ -132,13 +132,9 @@ class Delivery:
 
 async def _written(steps: Steps) -> bytes:
     """The message, with the loop let go between steps."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            message: bytes = end.value
-            return message
+    while (message := advanced(steps)) is None:  # noqa: ASYNC110 - it is work in steps, nothing is waited for
         await asyncio.sleep(0)
+    return message
 
 
 def _retry_after_s(headers: Headers) -> float:

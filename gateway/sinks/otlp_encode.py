@@ -148,13 +148,20 @@ def metrics_in_steps(
     return request(resource, scope, items)
 
 
+def advanced(steps: Steps) -> bytes | None:
+    """One step further: the message once it is whole, None before."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        message: bytes = end.value
+        return message
+    return None
+
+
 def _at_once(steps: Steps) -> bytes:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            message: bytes = end.value
-            return message
+    while (message := advanced(steps)) is None:
+        pass
+    return message
 
 
 def encode_spans(resource: Mapping[str, Value], scope: Scope, spans: Sequence[TraceSpan]) -> bytes:

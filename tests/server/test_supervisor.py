@@ -44,7 +44,7 @@ async def test_while_workers_are_away_the_admin_listener_answers_200_or_asks_for
         assert all(answer.header("retry-after") == "1" for answer in answers if answer.status == 503)
         async with asyncio.timeout(30):
             while (await gateway.admin("GET", "/budgets")).status == 503:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # nothing but the answer tells that they are back
         assert {(await gateway.admin("GET", question)).status for question in QUESTIONS} == {200}
         assert "bug" not in {event["event"] for event in gateway.events}
         assert "worker_silent" not in gateway.output

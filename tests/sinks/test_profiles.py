@@ -105,7 +105,7 @@ def test_to_join_counts_once_with_a_caller_that_only_passes_its_trace_on(name):
     assert totals(VIEWS[name], [root, *spans(joined())], CALLER.trace_id)[:2] == (1, PARTS.total_tokens)
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", sorted(VIEWS.keys() - {"mlflow"}))  # which adds no call inside a call: tests/backends
 def test_to_join_a_caller_that_tells_itself_counts_twice_which_is_what_the_other_modes_are_for(name):
     both = [caller_span(**INSTRUMENTED), *spans(joined())]
     assert totals(VIEWS[name], both, CALLER.trace_id)[:2] == (2, 2 * PARTS.total_tokens)
