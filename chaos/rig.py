@@ -136,7 +136,7 @@ class Rig:
 
 def _row_of(entry: Entry) -> Row:
     intent, outcome = entry.intent, entry.outcome
-    row = Row(intent.attempt, intent.caller, intent.team, intent.at, intent.reserved_nano)
+    row = Row(intent.attempt, intent.origin.caller, intent.origin.team, intent.at, intent.reserved_nano)
     if outcome is None:
         return row
     cost_nano = (outcome.cost_nano or 0) + entry.corrected_nano

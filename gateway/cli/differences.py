@@ -151,7 +151,7 @@ def _is_billed(entry: Entry) -> bool:
 
 
 def _served(entry: Entry) -> str:
-    return (entry.outcome.served if entry.outcome else "") or entry.intent.target
+    return (entry.outcome.served if entry.outcome else "") or entry.intent.origin.target
 
 
 def _add(sums: dict[Bucket, Figures], bucket: Bucket, figures: Figures) -> None:

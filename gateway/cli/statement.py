@@ -49,12 +49,12 @@ def _lines(entry: Entry) -> Iterator[str]:
 
 
 def _asked(intent: Intent) -> Iterator[str]:
-    labels = "".join(f", {name}={value}" for name, value in sorted(intent.labels.items()))
+    labels = "".join(f", {name}={value}" for name, value in sorted(intent.origin.labels.items()))
     yield f"attempt     {shown(intent.attempt)} (number {intent.number} of call {shown(intent.call)})"
-    yield f"begun       {iso(intent.at)}, policy {intent.policy}, node {shown(intent.node)}"
-    yield shown(f"caller      {intent.caller}, team {intent.team}{labels}")
-    yield shown(f"asked       {intent.model or 'no model'} ({intent.endpoint})")
-    yield shown(f"sent to     {intent.provider} as {intent.target}")
+    yield f"begun       {iso(intent.at)}, policy {intent.origin.policy}, node {shown(intent.origin.node)}"
+    yield shown(f"caller      {intent.origin.caller}, team {intent.origin.team}{labels}")
+    yield shown(f"asked       {intent.origin.model or 'no model'} ({intent.origin.endpoint})")
+    yield shown(f"sent to     {intent.origin.provider} as {intent.origin.target}")
     yield f"reserved    {dollars(intent.reserved_nano)} USD, {intent.reserved_tokens} tokens"
 
 

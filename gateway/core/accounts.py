@@ -3,6 +3,7 @@
 Limit      one line of a policy, bound to one call: which counter, how much of what in which window
 Ask        what a call needs of one limit
 Lease      what was reserved for one attempt; returned by settling it
+Origin     who asks for what where: what many attempts share
 Intent     the durable row before an attempt is sent;  Outcome  its one terminal row
 
 Nobody changes a value. What every call makes anew is not `frozen` all the same: making it would take twice as long.
@@ -103,24 +104,32 @@ class Seed:
     open: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True, unsafe_hash=True)
-class Intent:
-    """Written durably before the first byte of an attempt is sent. `reserved_nano` is what it is charged when its end
-    is never seen. `node` is the process that sends it."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks for what, and where it is sent: what the attempts of many calls share. `node` is the process that sends
+    them."""
 
-    attempt: str
-    call: str
-    number: int
-    at: float
-    node: str
     caller: str
     team: str
-    labels: Mapping[str, str]
+    labels: Mapping[str, str] = field(hash=False)
     endpoint: str
     model: str
     provider: str
     target: str
     policy: str
+    node: str
+
+
+@dataclass(slots=True, unsafe_hash=True)
+class Intent:
+    """Written durably before the first byte of an attempt is sent. `reserved_nano` is what it is charged when its end
+    is never seen."""
+
+    attempt: str
+    call: str
+    number: int
+    at: float
+    origin: Origin
     reserved_nano: int
     reserved_tokens: int
 

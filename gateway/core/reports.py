@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.core.accounts import Ask, Balance, Entry, Intent, Query, Total
+from gateway.core.accounts import Ask, Balance, Entry, Intent, Origin, Query, Total
 from gateway.core.money import dollars
 from gateway.core.usage import BUCKETS, Usage
 
@@ -151,13 +151,13 @@ def entry_row(entry: Entry) -> Row:
         "call": intent.call,
         "number": intent.number,
         "at": iso(intent.at),
-        "caller": intent.caller,
-        "team": intent.team,
-        "labels": dict(intent.labels),
-        "endpoint": intent.endpoint,
-        "model": intent.model,
-        "provider": intent.provider,
-        "target": intent.target,
+        "caller": intent.origin.caller,
+        "team": intent.origin.team,
+        "labels": dict(intent.origin.labels),
+        "endpoint": intent.origin.endpoint,
+        "model": intent.origin.model,
+        "provider": intent.origin.provider,
+        "target": intent.origin.target,
         "served": outcome.served if outcome else "",
         "tier": outcome.tier if outcome else "",
         "state": outcome.state if outcome else "open",
@@ -170,8 +170,8 @@ def entry_row(entry: Entry) -> Row:
         "reserved_nano": intent.reserved_nano,
         "flags": list(outcome.flags) if outcome else [],
         "verdicts": outcome.verdicts if outcome else "",
-        "policy": intent.policy,
-        "node": intent.node,
+        "policy": intent.origin.policy,
+        "node": intent.origin.node,
     }
 
 
@@ -236,8 +236,4 @@ def _money(name: str, nano: int | None) -> Row:
     return {f"{name}_nano": nano, f"{name}_usd": None if nano is None else dollars(nano)}
 
 
-ENTRY_COLUMNS = tuple(
-    entry_row(
-        Entry(Intent("", "", 1, 0.0, "", "", "", {}, "", "", "", "", "", reserved_nano=0, reserved_tokens=0), None)
-    )
-)
+ENTRY_COLUMNS = tuple(entry_row(Entry(Intent("", "", 1, 0.0, Origin("", "", {}, "", "", "", "", "", ""), 0, 0), None)))

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gateway.core.accounts import Ask, Granted, Intent, Outcome, Unit, Unseeded
+from gateway.core.accounts import Ask, Granted, Intent, Origin, Outcome, Unit, Unseeded
 from gateway.core.errors import Refusal
 from gateway.core.model import Attempt, Call, Plan, Record
 from gateway.core.ports import LedgerDown, Store, StoreDown
@@ -173,15 +173,17 @@ class Account:
             call=self._record.call_id,
             number=attempt.number,
             at=attempt.started_at,
-            node=self._accounts.node,
-            caller=call.caller.name,
-            team=call.caller.team,
-            labels=call.caller.labels,
-            endpoint=call.endpoint,
-            model=call.model,
-            provider=attempt.provider,
-            target=attempt.target,
-            policy=self._plan.policy_version,
+            origin=Origin(
+                caller=call.caller.name,
+                team=call.caller.team,
+                labels=call.caller.labels,
+                endpoint=call.endpoint,
+                model=call.model,
+                provider=attempt.provider,
+                target=attempt.target,
+                policy=self._plan.policy_version,
+                node=self._accounts.node,
+            ),
             reserved_nano=self.need.nano or 0,
             reserved_tokens=self.need.tokens,
         )

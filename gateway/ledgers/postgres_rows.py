@@ -9,25 +9,26 @@ from typing import Any, TypeVar
 import asyncpg
 import orjson
 
-from gateway.core.accounts import Entry, Intent, Outcome
+from gateway.core.accounts import Entry, Intent, Origin, Outcome
 from gateway.core.usage import BUCKETS, Usage
 
 Row = tuple[object, ...]
 """In the order of the table's columns."""
 
-Value = TypeVar("Value", Intent, Outcome)
+Value = TypeVar("Value", Intent, Origin, Outcome)
 
 NOT_STORABLE = (asyncpg.DataError, orjson.JSONEncodeError)
 
 _MAX = 2**63 - 1
-_INTENT_COLUMNS = len(fields(Intent))
+_INTENT_COLUMNS = len(fields(Intent)) - 1 + len(fields(Origin))
 
 
 def row_of_intent(row: Intent) -> Row:
-    labels = orjson.dumps(row.labels).decode()
+    origin = row.origin
+    labels = orjson.dumps(origin.labels).decode()
     return (
-        row.attempt, row.call, row.number, row.at, row.node, row.caller, row.team, labels, row.endpoint, row.model,
-        row.provider, row.target, row.policy, row.reserved_nano, row.reserved_tokens,
+        row.attempt, row.call, row.number, row.at, origin.node, origin.caller, origin.team, labels, origin.endpoint,
+        origin.model, origin.provider, origin.target, origin.policy, row.reserved_nano, row.reserved_tokens,
     )  # fmt: skip
 
 
@@ -49,6 +50,8 @@ def _storable(value: Any) -> Any:
         return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     if isinstance(value, int):
         return min(value, _MAX)
+    if isinstance(value, Origin):
+        return storable(value)
     if isinstance(value, Usage):
         return Usage(*map(_storable, value.counts()))
     if isinstance(value, dict):
@@ -59,8 +62,11 @@ def _storable(value: Any) -> Any:
 def entry_of(row: Any) -> Entry:
     """Of the columns of an intent, those of an outcome (all null while it runs) and what was corrected, in the tables'
     order."""
-    attempt, call, number, at, node, caller, team, labels, *rest = row[:_INTENT_COLUMNS]
-    intent = Intent(attempt, call, number, at, node, caller, team, orjson.loads(labels), *rest)
+    (
+        attempt, call, number, at, node, caller, team, labels, endpoint, model, provider, target, policy, nano, tokens
+    ) = row[:_INTENT_COLUMNS]  # fmt: skip
+    origin = Origin(caller, team, orjson.loads(labels), endpoint, model, provider, target, policy, node)
+    intent = Intent(attempt, call, number, at, origin, nano, tokens)
     ended = row[_INTENT_COLUMNS:-1]
     return Entry(intent, None if ended[0] is None else _outcome(ended), row[-1])
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
-from gateway.core.accounts import Intent, Outcome, Total
+from gateway.core.accounts import Origin, Outcome, Total
 from gateway.core.usage import BUCKETS, Usage
 
 ORIGIN = ("caller", "team", "labels", "endpoint", "model", "provider", "target", "policy", "node")
-"""Of an intent: what many of them share."""
+"""The columns of an `Origin`."""
 
 DIMENSIONS = ("caller", "team", "model", "provider", "endpoint")
 DAY_S = 86400
@@ -23,11 +23,11 @@ def labels_text(labels: Mapping[str, str]) -> str:
     return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode() if labels else "{}"
 
 
-def origin_of(intent: Intent) -> tuple[str, ...]:
+def origin_of(origin: Origin) -> tuple[str, ...]:
     """In the order of `ORIGIN`."""
     return (
-        intent.caller, intent.team, labels_text(intent.labels), intent.endpoint, intent.model, intent.provider,
-        intent.target, intent.policy, intent.node,
+        origin.caller, origin.team, labels_text(origin.labels), origin.endpoint, origin.model, origin.provider,
+        origin.target, origin.policy, origin.node,
     )  # fmt: skip
 
 

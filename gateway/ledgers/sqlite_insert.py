@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 
-from gateway.core.accounts import Intent, Outcome
+from gateway.core.accounts import Intent, Origin, Outcome
 from gateway.core.usage import BUCKETS
 from gateway.ledgers.rows import ORIGIN, origin_of, outcome_row
 from gateway.ledgers.sqlite_schema import USAGE
@@ -55,9 +55,13 @@ class SqliteTable:
         self._rates = Shared(connection, "rates", ("text",))
 
     def insert(self, intents: list[Intent], outcomes: list[Outcome]) -> None:
-        origin, rates = self._origins.id_of, self._rates.id_of
+        rates = self._rates.id_of
+
+        def origin(of: Origin) -> int:
+            return self._origins.id_of(origin_of(of))
+
         rows: list[tuple[object, ...]] = [
-            (row.attempt, row.call, row.number, row.at, origin(origin_of(row)), row.reserved_nano, row.reserved_tokens)
+            (row.attempt, row.call, row.number, row.at, origin(row.origin), row.reserved_nano, row.reserved_tokens)
             for row in intents
         ]
         self._execute(_intents_statement, rows)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from gateway.core.accounts import Ask, Entry, Intent, Outcome, Query, Seed, Total
+from gateway.core.accounts import Ask, Entry, Intent, Origin, Outcome, Query, Seed, Total
 from gateway.core.usage import BUCKETS, Usage
 from gateway.ledgers.rows import DAY_S, DIMENSIONS, Totals, checked
 from gateway.ledgers.sqlite_schema import SUMS, USAGE
@@ -105,10 +105,8 @@ def page(
 def _entry(row: tuple[object, ...]) -> Entry:
     (_, attempt, call, number, at, node, caller, team, labels, endpoint, model, provider, target, policy, nano, tokens,
      *end, corrected) = row  # fmt: skip
-    intent = Intent(
-        attempt, call, number, at, node, caller, team, orjson.loads(labels), endpoint, model, provider,  # type: ignore[arg-type]
-        target, policy, nano, tokens,  # type: ignore[arg-type]
-    )  # fmt: skip
+    origin = Origin(caller, team, orjson.loads(labels), endpoint, model, provider, target, policy, node)  # type: ignore[arg-type]
+    intent = Intent(attempt, call, number, at, origin, nano, tokens)  # type: ignore[arg-type]
     return Entry(intent, None if end[0] is None else _outcome(attempt, end), corrected)  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ import json
 import openai
 import pytest
 
-from gateway.core.accounts import Intent, Query
+from gateway.core.accounts import Intent, Origin, Query
 from gateway.core.clock import SystemClock
 from gateway.core.usage import Usage
 from gateway.ledgers.sqlite import open_sqlite
@@ -115,7 +115,11 @@ async def test_every_shape_is_counted_and_charged_to_the_nano(provider, tmp_path
     cost = usage.input_tokens * 1000 + usage.output_tokens * 10_000
     assert (entry.outcome.state, entry.outcome.cost_nano, entry.outcome.usage) == ("settled", cost, usage)
     assert entry.outcome.flags == ()
-    assert (entry.intent.caller, entry.intent.team, entry.intent.endpoint) == ("app", "team-a", name.split()[0])
+    assert (entry.intent.origin.caller, entry.intent.origin.team, entry.intent.origin.endpoint) == (
+        "app",
+        "team-a",
+        name.split()[0],
+    )
     assert entry.intent.attempt == f"{line['call']}.1"
     usd = f"0.0000{cost // 1000:02d}"
     assert (line["usd"], line["input_tokens"], line["output_tokens"]) == (usd, usage.input_tokens, usage.output_tokens)
@@ -416,7 +420,11 @@ async def test_the_payer_is_the_key_whatever_the_call_says(provider, tmp_path):
     async with serving(provider, tmp_path) as gateway:
         await gateway.ask(body=body, key=KEY, headers=headers)
         (entry,) = await rows(gateway, 1)
-    assert (entry.intent.caller, entry.intent.team, dict(entry.intent.labels)) == ("app", "team-a", {})
+    assert (entry.intent.origin.caller, entry.intent.origin.team, dict(entry.intent.origin.labels)) == (
+        "app",
+        "team-a",
+        {},
+    )
 
 
 async def test_of_several_limits_all_are_reserved_or_none_and_the_refusal_names_the_level(provider, tmp_path):
@@ -568,9 +576,8 @@ async def test_a_budget_holds_over_a_restart(provider, tmp_path):
 async def test_what_a_dead_process_left_open_is_charged_what_it_reserved(provider, tmp_path):
     """LED-01, BUD-10: once, whatever comes after."""
     dead = await open_sqlite(tmp_path / "ledger.db", node="dead")
-    await dead.intend(
-        Intent("gone.1", "gone", 1, 1.0, "dead", "app", "team-a", {}, "chat", "m", "fake", "m", "v", 20_000_000, 5)
-    )
+    origin = Origin("app", "team-a", {}, "chat", "m", "fake", "m", "v", "dead")
+    await dead.intend(Intent("gone.1", "gone", 1, 1.0, origin, 20_000_000, 5))
     await dead.close()
     rest = CENT + "budgets:\n  all: {usd: 0.03, window: total}\n"
     for _ in range(2):
@@ -610,8 +617,8 @@ async def test_a_call_is_charged_by_the_prices_it_began_with(provider, tmp_path)
         raw.close()
         await gateway.ask(body=chat(stream=True), key=KEY)
         old, new = await rows(gateway, 2)
-    assert (old.outcome.cost_nano, old.intent.policy) == (THREE_AND_FOUR, before)
-    assert (new.outcome.cost_nano, new.intent.policy != before) == (7 * THREE_AND_FOUR, True)
+    assert (old.outcome.cost_nano, old.intent.origin.policy) == (THREE_AND_FOUR, before)
+    assert (new.outcome.cost_nano, new.intent.origin.policy != before) == (7 * THREE_AND_FOUR, True)
     assert json.loads(old.outcome.rates)["rates"] == {"input": 10**9, "output": 10**10}
 
 
@@ -649,4 +656,4 @@ async def test_a_stored_response_is_its_callers_own_also_after_a_restart(provide
         own = await gateway.ask("GET", "/v1/responses/resp_mine", key=KEY)
         found = await rows(gateway, 2)
     assert (foreign.status, foreign.code, own.status) == (404, "response_not_found", 200)
-    assert (found[1].intent.endpoint, found[1].outcome.cost_nano) == ("responses.object", 0)
+    assert (found[1].intent.origin.endpoint, found[1].outcome.cost_nano) == ("responses.object", 0)

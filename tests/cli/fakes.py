@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from gateway.core.accounts import Ask, Entry, Intent, Outcome, Query, Seed, Total
+from gateway.core.accounts import Ask, Entry, Intent, Origin, Outcome, Query, Seed, Total
 from gateway.core.usage import Usage
 
 NOON = datetime(2026, 11, 5, 12, tzinfo=UTC).timestamp()
@@ -22,12 +22,11 @@ def entry(
     usage: Usage = USED,
     **changes: object,
 ) -> Entry:
-    """`changes` go to the intent or to the outcome, whichever has such a field; outcome=None: it runs."""
+    """`changes` go to the intent, its origin or to the outcome, whichever has such a field; outcome=None: it runs."""
     call, _, number = attempt.rpartition(".")
-    intent = Intent(
-        attempt, call, int(number), at, "node-1", "app", "team-a", {"env": "prod"}, "chat", "fast", "openai", "gpt-5-mini",
-        "v1", reserved_nano=5_000, reserved_tokens=100,
-    )  # fmt: skip
+    origin = Origin("app", "team-a", {"env": "prod"}, "chat", "fast", "openai", "gpt-5-mini", "v1", "node-1")
+    origin = replace(origin, **{name: value for name, value in changes.items() if name in Origin.__slots__})
+    intent = Intent(attempt, call, int(number), at, origin, reserved_nano=5_000, reserved_tokens=100)
     outcome = Outcome(attempt, at + 1, "settled", cost, usage, served="gpt-5-mini-2025", status=200, duration_s=1.0)
     mine = {name: value for name, value in changes.items() if name in Intent.__slots__}
     rest = {name: value for name, value in changes.items() if name in Outcome.__slots__ and name not in mine}
@@ -83,10 +82,10 @@ class FakeLedger:
 
 def _value(row: Entry, name: str) -> str:
     if name.startswith("label."):
-        return row.intent.labels.get(name.removeprefix("label."), "")
+        return row.intent.origin.labels.get(name.removeprefix("label."), "")
     if name in {"day", "month"}:
         return datetime.fromtimestamp(row.intent.at, UTC).strftime("%Y-%m-%d" if name == "day" else "%Y-%m")
-    return str(getattr(row.intent, name))
+    return str(getattr(row.intent.origin, name))
 
 
 def _total(group: tuple[str, ...], rows: list[Entry]) -> Total:

@@ -130,7 +130,12 @@ async def test_the_provider_is_asked_when_its_intent_is_on_disk() -> None:
     (intent,) = rig.ledger.intents.values()
     assert seen == [([intent.attempt], [])]
     assert (b"x-client-request-id", intent.attempt.encode()) in upstream.sent[0].headers
-    assert (intent.caller, intent.team, intent.model, intent.target) == ("app", "team", "m", "m")
+    assert (intent.origin.caller, intent.origin.team, intent.origin.model, intent.origin.target) == (
+        "app",
+        "team",
+        "m",
+        "m",
+    )
     assert intent.reserved_nano > 1000
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.core.accounts import Ask, Granted, Intent, Outcome, Unseeded
+from gateway.core.accounts import Ask, Granted, Intent, Origin, Outcome, Unseeded
 from gateway.core.windows import bound
 from gateway.engine.accounts import LEASE_S, Accounts, Settlement
 from tests.engine.fakes import LOADED_AT, FakeClock, FakeLedger, FakeStore, accounts_for, limit_for, turns
@@ -11,9 +11,8 @@ ASK = bound(limit_for("usd", 1000), 100, LOADED_AT)
 
 
 def intent(attempt: str, reserved: int = 100) -> Intent:
-    return Intent(
-        attempt, attempt, 1, LOADED_AT, "here", "app", "team", {}, "chat", "m", "a", "m", "v-1", reserved, 0
-    )  # fmt: skip
+    origin = Origin("app", "team", {}, "chat", "m", "a", "m", "v-1", "here")
+    return Intent(attempt, attempt, 1, LOADED_AT, origin, reserved, 0)
 
 
 class Books:

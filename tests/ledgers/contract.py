@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.core.accounts import Ask, Entry, Intent, Limit, Outcome, Query, Seed, Total, Window
+from gateway.core.accounts import Ask, Entry, Intent, Limit, Origin, Outcome, Query, Seed, Total, Window
 from gateway.core.ports import Ledger
 from gateway.core.usage import Usage
 from gateway.core.windows import bound
@@ -30,12 +30,15 @@ WINDOWS: tuple[Window, ...] = ("day", "month", "total")
 
 
 def intent(attempt: str, at: float = NOON, **changes: object) -> Intent:
-    row = Intent(
-        attempt=attempt, call=f"call-{attempt}", number=1, at=at, node="a", caller="ann", team="research",
-        labels={"env": "prod"}, endpoint="chat", model="gpt", provider="openai", target="gpt-2026", policy="v1",
-        reserved_nano=1000, reserved_tokens=50,
+    """`changes` go to the intent or to its origin, whichever has such a field."""
+    origin = Origin(
+        caller="ann", team="research", labels={"env": "prod"}, endpoint="chat", model="gpt", provider="openai",
+        target="gpt-2026", policy="v1", node="a",
     )  # fmt: skip
-    return replace(row, **changes)  # type: ignore[arg-type]
+    mine = {name: value for name, value in changes.items() if name in Intent.__slots__}
+    origin = replace(origin, **{name: value for name, value in changes.items() if name not in mine})  # type: ignore[arg-type]
+    row = Intent(attempt, f"call-{attempt}", 1, at, origin, reserved_nano=1000, reserved_tokens=50)
+    return replace(row, **mine)  # type: ignore[arg-type]
 
 
 def outcome(attempt: str, cost: int | None = 700, at: float = NOON + 1, **changes: object) -> Outcome:
@@ -489,7 +492,7 @@ def random_rows(rand: random.Random, count: int) -> list[Entry]:
 def dimension(row: Intent, name: str) -> str:
     if name in {"day", "month"}:
         return datetime.fromtimestamp(row.at, UTC).strftime("%Y-%m-%d" if name == "day" else "%Y-%m")
-    return row.labels.get(name[6:], "") if name.startswith("label.") else str(getattr(row, name))
+    return row.origin.labels.get(name[6:], "") if name.startswith("label.") else str(getattr(row.origin, name))
 
 
 def counted(rows: list[Entry], since: float, until: float | None, where: tuple[tuple[str, str], ...]) -> list[Entry]:

@@ -131,7 +131,7 @@ async def test_a_row_that_the_database_has_no_room_for_stops_nobody(opened: Open
     )
     (first, second) = sorted(await everything(ledger), key=lambda entry: entry.intent.attempt)
     assert first.outcome == outcome("1", 2)
-    assert (second.intent.labels, second.intent.model) == ({"e\ufffdnv": "x\ufffd", "half": "?"}, "gpt?")
+    assert (second.intent.origin.labels, second.intent.origin.model) == ({"e\ufffdnv": "x\ufffd", "half": "?"}, "gpt?")
     assert second.outcome
     assert (second.outcome.served, second.outcome.cost_nano, second.outcome.usage.input) == (
         "gpt\ufffd",
