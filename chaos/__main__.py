@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=get_args(Mode), action="append", help="default: each for its share of time")
     parser.add_argument("--kills", type=int, help="go on until so many kills are done in each mode")
     parser.add_argument("--workers", type=int, help="processes of the gateway; default 1, with Redis 2")
+    parser.add_argument("--clients", type=int, default=32, help="calls at a time (default 32)")
     parser.add_argument("--disconnect", choices=("close", "drain"), default="close")
     parser.add_argument("--keep", type=Path, help="folder for the files of the run")
     options = parser.parse_args()
@@ -31,7 +32,8 @@ def main() -> int:
     failed = False
     for mode in modes:
         workers = options.workers or (1 if mode == "embedded" else 2)
-        plan = Plan(mode, options.seconds / len(modes), options.seed, workers, options.kills, options.disconnect)
+        share_s = options.seconds / len(modes)
+        plan = Plan(mode, share_s, options.seed, workers, options.kills, options.disconnect, options.clients)
         with tempfile.TemporaryDirectory(prefix="chaos-") as made:
             result = uvloop.run(run(plan, (options.keep or Path(made)) / mode))
         print("\n".join(result.lines()), flush=True)

@@ -6,14 +6,17 @@ Every rule is a function History -> Difference...; an empty answer of `check` is
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from chaos.history import Fault, History, Row, Seen, Served
+from chaos.history import Budget, Fault, History, Row, Seen, Served
 
 SLACK_S = 1.0
 """How long after an answer's end its row may still be on its way: a kill in that time may leave `unknown`."""
 
+_KEY_S = 86400.0 - SLACK_S
+"""How long a key is kept; it is taken a little before its attempt begins."""
 _CHARGED = frozenset({"settled", "unknown"})
 
 
@@ -131,7 +134,7 @@ def counters_are_the_rows(index: Index) -> Differences:
         if counter is None:
             yield Difference("counter", budget.name, "is not known to the gateway")
             continue
-        spent = sum(row.cost_nano for row in index.rows.values() if budget.covers(row))
+        spent = _spent(budget, index.rows.values())[counter.window]
         if counter.spent_nano != spent:
             yield Difference("counter", budget.name, f"says {counter.spent_nano} and the rows {spent}")
         if counter.reserved_nano:
@@ -143,13 +146,22 @@ def counters_are_the_rows(index: Index) -> Differences:
 def budgets_hold(index: Index) -> Differences:
     """Every output was capped, so the allowed overshoot is 0; what is open counts with its reservation."""
     for budget in index.history.budgets:
-        spent = sum(row.cost_nano or _held(row) for row in index.rows.values() if budget.covers(row))
-        if spent > budget.amount_nano:
-            yield Difference("overshoot", budget.name, f"{spent} of {budget.amount_nano}")
+        for window, spent in _spent(budget, map(_with_held, index.rows.values())).items():
+            if spent > budget.amount_nano:
+                yield Difference("overshoot", f"{budget.name} {window}".strip(), f"{spent} of {budget.amount_nano}")
 
 
-def _held(row: Row) -> int:
-    return 0 if row.state else row.reserved_nano
+def _spent(budget: Budget, rows: Iterable[Row]) -> Counter[str]:
+    """By window."""
+    spent: Counter[str] = Counter()
+    for row in rows:
+        if budget.covers(row):
+            spent[budget.window_of(row)] += row.cost_nano
+    return spent
+
+
+def _with_held(row: Row) -> Row:
+    return row if row.state else replace(row, cost_nano=row.reserved_nano)
 
 
 def callers_are_in_the_ledger(index: Index) -> Differences:
@@ -177,10 +189,11 @@ def _excused(index: Index, row: Row) -> bool:
 
 
 def a_key_is_charged_once(index: Index) -> Differences:
+    """In a day of the gateway's clock."""
     for tag, seen in index.seen.items():
         if seen[0].key:
-            whole = [row for row in index.by_tag[tag] if _whole(index.served[row.attempt], row)]
-            if len(whole) > 1:
+            whole = sorted(row.shown_at for row in index.by_tag[tag] if _whole(index.served[row.attempt], row))
+            if any(second - first < _KEY_S for first, second in pairwise(whole)):
                 yield Difference("twice", tag, f"one key, {len(whole)} whole answers paid")
 
 
@@ -206,12 +219,9 @@ def check(history: History) -> list[Difference]:
 
 
 def overshoot_nano(history: History) -> int:
-    """The most that any budget is above its amount."""
-    sums = [
-        sum(row.cost_nano for row in history.rows if budget.covers(row)) - budget.amount_nano
-        for budget in history.budgets
-    ]
-    return max(0, *sums) if sums else 0
+    """The most that any budget is above its amount in any window."""
+    over = [spent - budget.amount_nano for budget in history.budgets for spent in _spent(budget, history.rows).values()]
+    return max(0, *over) if over else 0
 
 
 def unknown_share(history: History) -> float:

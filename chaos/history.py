@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+_WINDOWS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "total": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One attempt in the ledger; `state` "" while it is open."""
+    """One attempt in the ledger; `state` "" while it is open. `shown_at` is what the gateway's clock showed `at`."""
 
     attempt: str
     caller: str
@@ -38,6 +41,7 @@ class Row:
     state: str = ""
     cost_nano: int = 0
     flags: tuple[str, ...] = ()
+    shown_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +63,30 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A hard budget of one caller or one team, and since when its window runs."""
+    """A hard budget of one caller or one team. `window`: hour, day, month or total, by the gateway's clock."""
 
     name: str
     dimension: str
     value: str
     amount_nano: int
-    since_at: float = 0.0
+    window: str = "total"
 
     def covers(self, row: Row) -> bool:
-        who = row.caller if self.dimension == "caller" else row.team
-        return who == self.value and row.at >= self.since_at
+        return self.value == (row.caller if self.dimension == "caller" else row.team)
+
+    def window_of(self, row: Row) -> str:
+        """Its name; "" of the one that never ends."""
+        return datetime.fromtimestamp(row.shown_at, UTC).strftime(_WINDOWS[self.window])
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What the gateway says of one budget."""
+    """What the gateway says of one budget, in the window of this name."""
 
     amount_nano: int
     spent_nano: int
     reserved_nano: int
+    window: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
+from chaos.clock import offsets
 from chaos.history import Fault
 from chaos.rig import Rig
 from chaos.swarm import Swarm
@@ -53,11 +54,11 @@ class Nemesis:
                 await self._do(verb)
 
     def _round(self) -> list[Verb]:
-        kinds: list[Verb] = [self.kill, self.kill, self.kill, self.stall]
+        kinds: list[Verb] = [self.kill, self.kill, self.kill, self.stall, self.step_clock, self.step_clock]
         if self._rig.postgres is None:
             kinds.append(self.fill_disk)
         else:
-            kinds.append(self.restart_ledger)
+            kinds += [self.restart_ledger, self.kill_ledger, self.freeze_ledger]
         if self._rig.valkey is not None:
             kinds += [self.lose_counters, self.restart_store, self.freeze_store]
         if self._rig.gateway.workers():
@@ -102,6 +103,9 @@ class Nemesis:
         await asyncio.sleep(self._random.uniform(1.0, 3.0))
         self._rig.gateway.signal(signal.SIGCONT)
 
+    async def step_clock(self) -> None:
+        self._rig.clock.step(self._random.choice(offsets(time.time())))
+
     async def fill_disk(self) -> None:
         self._rig.gateway.fill_disk(True)
         await asyncio.sleep(self._random.uniform(0.3, 1.0))
@@ -127,3 +131,17 @@ class Nemesis:
         assert self._rig.postgres is not None
         await asyncio.to_thread(self._rig.postgres.stop)
         await asyncio.to_thread(self._rig.postgres.start)
+
+    async def kill_ledger(self) -> None:
+        """SIGKILL for all processes of the database, which replays its log when it starts."""
+        assert self._rig.postgres is not None
+        await asyncio.to_thread(self._rig.postgres.kill)
+        await asyncio.sleep(self._random.uniform(0.0, 1.0))
+        await asyncio.to_thread(self._rig.postgres.start)
+
+    async def freeze_ledger(self) -> None:
+        """For about as long as the gateway waits for a commit: some are taken, some are given up and in doubt."""
+        assert self._rig.postgres is not None
+        self._rig.postgres.freeze()
+        await asyncio.sleep(self._random.uniform(1.0, 3.0))
+        self._rig.postgres.thaw()

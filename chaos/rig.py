@@ -14,6 +14,7 @@ from typing import Any, Literal
 from urllib.error import HTTPError
 
 from chaos.answers import CACHED_NANO, INPUT_NANO, OUTPUT_NANO, Rates
+from chaos.clock import SteppedClock
 from chaos.history import Budget, Counter, Row
 from chaos.servers import Gateway, Oracle, Server, Valkey
 from gateway.core.accounts import Entry, Query
@@ -41,13 +42,14 @@ CALLERS = (Caller("red-1", "red"), Caller("red-2", "red"), Caller("blue-1", "blu
 
 
 def budgets_for(seconds: float) -> tuple[Budget, ...]:
-    """Two that run out in the first half of such a run, and some that do not. NAME:VALUE is the counter of VALUE in a
-    row NAME that counts each caller by itself."""
+    """Some that run out in the first half of such a run (and begin anew when the clock steps), and some that do not.
+    NAME:VALUE is the counter of VALUE in a row NAME that counts each caller by itself."""
     poor, rich = int(seconds * 250_000), 10**12
     each = (Budget(f"each:{caller.name}", "caller", caller.name, rich) for caller in CALLERS)
     return (
-        Budget("red", "team", "red", 2 * poor),
-        Budget("blue", "team", "blue", rich),
+        Budget("red", "team", "red", poor, "day"),
+        Budget("red-1", "caller", "red-1", poor // 2, "hour"),
+        Budget("blue", "team", "blue", rich, "month"),
         Budget("blue-2", "caller", "blue-2", poor),
         *each,
     )
@@ -90,7 +92,7 @@ def policy(port: int, budgets: tuple[Budget, ...], disconnect: str) -> str:
 def _row(budget: Budget) -> str:
     name, each, _ = budget.name.partition(":")
     held = "each: [caller]" if each else f"match: {{{budget.dimension}: {budget.value}}}"
-    return f"  {name}: {{{held}, usd: {dollars(budget.amount_nano)}, window: total}}"
+    return f"  {name}: {{{held}, usd: {dollars(budget.amount_nano)}, window: {budget.window}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,12 @@ class Rig:
     postgres: Postgres | None
     ledger: str
     budgets: tuple[Budget, ...]
+    clock: SteppedClock
 
     async def rows(self) -> list[Row]:
         ledger = await open_ledger(self.ledger, self.gateway.data, node="chaos", sync="full", read_only=True)
         try:
-            return [_row_of(entry) async for entry in ledger.entries(Query())]
+            return [_row_of(entry, self.clock) async for entry in ledger.entries(Query())]
         finally:
             await ledger.close()
 
@@ -116,8 +119,10 @@ class Rig:
         for line in await self._balances():
             for budget in self.budgets:
                 name, each, value = budget.name.partition(":")
-                if line["name"] == name and (not each or value in line["counter"]):
-                    found[budget.name] = Counter(line["amount_nano"], line["spent_nano"], line["reserved_nano"])
+                counter, _, window = line["counter"].partition("@")
+                if line["name"] == name and (not each or value in counter):
+                    amounts = (line["amount_nano"], line["spent_nano"], line["reserved_nano"])
+                    found[budget.name] = Counter(*amounts, window)
         return found
 
     async def _balances(self) -> list[dict[str, Any]]:
@@ -134,9 +139,10 @@ class Rig:
                 await asyncio.sleep(float(error.headers["retry-after"]))
 
 
-def _row_of(entry: Entry) -> Row:
+def _row_of(entry: Entry, clock: SteppedClock) -> Row:
     intent, outcome = entry.intent, entry.outcome
-    row = Row(intent.attempt, intent.origin.caller, intent.origin.team, intent.at, intent.reserved_nano)
+    who, at = intent.origin, clock.right(intent.at)
+    row = Row(intent.attempt, who.caller, who.team, at, intent.reserved_nano, shown_at=intent.at)
     if outcome is None:
         return row
     cost_nano = (outcome.cost_nano or 0) + entry.corrected_nano
@@ -164,9 +170,10 @@ async def running(
         if postgres is not None:
             ledger = settings["GATEWAY_LEDGER"] = postgres.dsn
         said = policy(oracle.port, budgets, disconnect)
-        gateway = Gateway(folder / "gateway", said, settings, _secret("admin"))
+        clock = SteppedClock(folder / "clock")
+        gateway = Gateway(folder / "gateway", said, {**settings, **clock.environ}, _secret("admin"))
         await _up(stack, gateway)
-        yield Rig(gateway, oracle, valkey, postgres, ledger, budgets)
+        yield Rig(gateway, oracle, valkey, postgres, ledger, budgets, clock)
 
 
 def _settings(workers: int) -> dict[str, str]:

@@ -21,14 +21,14 @@ from chaos.rig import CALLERS, Mode, Rig, running
 from chaos.servers import NotReady
 from chaos.swarm import Swarm
 
-WORKERS = 32
 _QUIET_S = 90.0
 _ASK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`kills`: the run goes on until so many are done, instead of for `seconds`. `workers`: processes that serve."""
+    """`kills`: the run goes on until so many are done, instead of for `seconds`. `workers`: processes that serve.
+    `clients`: calls at a time."""
 
     mode: Mode
     seconds: float
@@ -36,6 +36,7 @@ class Plan:
     workers: int
     kills: int | None = None
     disconnect: str = "close"
+    clients: int = 32
 
 
 @dataclass
@@ -89,7 +90,7 @@ class _Run:
         self._nemesis = Nemesis(rig, self._swarm, plan.seed, self._checkpoint)
 
     async def go(self) -> None:
-        swarm = asyncio.create_task(self._swarm.run(WORKERS))
+        swarm = asyncio.create_task(self._swarm.run(self._plan.clients))
         try:
             await self._nemesis.run(time.monotonic() + self._plan.seconds, self._plan.kills)
         finally:
@@ -98,6 +99,7 @@ class _Run:
             self._result.restart_s = self._nemesis.restart_s
             self._result.history = await self._history(float("inf"))
             self._result.statuses = self._swarm.statuses()
+        self._rig.clock.step(0.0)
         await self._swarm.touch()
         await self._quiet()
         self._result.history = await self._history(float("inf"), counted=True)

@@ -37,6 +37,7 @@ from gateway.providers.demo.provider import Demo
 from gateway.providers.openai import OpenAI
 from gateway.settings import Settings
 from gateway.sinks.audit import Audit, Trigger
+from gateway.sinks.gather import Gather
 from gateway.sinks.genai_metrics import Names
 from gateway.sinks.log import CallLog
 from gateway.sinks.metrics import Metrics
@@ -46,7 +47,6 @@ from gateway.sinks.otlp_settings import OtlpSettings, read_otlp
 from gateway.sinks.provider_facts import ProviderFacts
 from gateway.sinks.sampling import Sampler
 from gateway.sinks.traces import Look, Traces
-from gateway.sinks.turn import Turn
 from gateway.stores.local import LocalShare
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore, StoreUnusable
@@ -99,15 +99,15 @@ class Gateway:
         self._policies_loading = asyncio.Lock()
         self.engine: Engine
         self.accounts: Accounts
-        self._turn: Turn
-        self.traces: Traces
+        self._gather: Gather
+        self._traces: Traces
 
     async def start(self, source: Source) -> None:
         """Loads the first policy set and opens what usage is kept in. PolicyErrors, LedgerUnusable, StoreUnusable."""
         policy = load(source, self._directory, self._environ, self._workshop)
         refuse_uncounted(policy, self._settings)
         exporter = self._exporter = self._exporter_of(read_otlp(self._environ))
-        self.traces = Traces(exporter)
+        self._traces = Traces(exporter)
         runtime = self._runtime(policy, previous=None)
         self._told_of(policy)
         if self._alone:
@@ -115,13 +115,14 @@ class Gateway:
         self.accounts = await self._opened(runtime.policy)
         if exporter is not None:
             self.tasks.start(exporter.run(), "export")
-        self._turn = Turn((self.metrics, CallLog(self._log), self.traces), self._log)
+        sinks = (self.metrics, CallLog(self._log), self._traces)
+        self._gather = Gather(sinks, self.tasks, self._log)
         self.engine = Engine(
             runtime,
             Services(
                 accounts=self.accounts,
                 things=Things(self.accounts.ledger),
-                sinks=(self._turn,),
+                sinks=(self._gather,),
                 clock=self._clock,
                 tasks=self.tasks,
                 log=self._log,
@@ -182,6 +183,12 @@ class Gateway:
     def policy(self) -> PolicySet:
         return self.engine.runtime.policy
 
+    @property
+    def traces(self) -> Traces:
+        """With every call that has ended."""
+        self._gather.flush()
+        return self._traces
+
     async def budgets(self) -> list[Row]:
         """Every counter of the policy's limits that somebody has, as it stands."""
         accounts, now = self.accounts, self._clock.wall()
@@ -226,7 +233,7 @@ class Gateway:
 
     async def close(self) -> None:
         await self.tasks.paid(_PAID_S)
-        self._turn.flush()
+        self._gather.flush()
         await self.accounts.close()
         if self._exporter is not None:
             await self._exporter.stop(_EXPORT_S)
@@ -279,7 +286,8 @@ class Gateway:
             reply.close()
 
     def note_state(self) -> None:
-        """What no Record tells, as it stands: for a snapshot of the metrics."""
+        """Every call that has ended, and what no Record tells, as it stands: for a snapshot of the metrics."""
+        self._gather.flush()
         metrics, accounts = self.metrics, self.accounts
         metrics.leases.set((), len(accounts.leases))
         metrics.settlements_waiting.set((), accounts.unsettled)
@@ -297,7 +305,7 @@ class Gateway:
         names = {name: known.name for name, known in facts.items()}
         self.metrics.adopt(policy.version, Names(policy.models.rule_for, names, policy.tracing.metrics))
         sampler = Sampler(policy.tracing.sample, policy.tracing.keep)
-        self.traces.adopt(Look(sampler, policy.tracing.profiles, policy.tracing.thin, facts))
+        self._traces.adopt(Look(sampler, policy.tracing.profiles, policy.tracing.thin, facts))
         self._log.info(
             "policy_loaded",
             version=policy.version,

@@ -12,6 +12,7 @@ plus VERIFIED_S (how long a verified token is remembered).
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
@@ -108,7 +109,8 @@ class VerifiedTokens:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: dict[bytes, tuple[Caller, float]] = {}
+        # A plain dictionary whose front is deleted again and again is searched from its first entry that ever was.
+        self._entries: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -121,7 +123,7 @@ class VerifiedTokens:
         key = _fingerprint(token)
         self._entries.pop(key, None)
         if len(self._entries) >= self._limit:
-            del self._entries[next(iter(self._entries))]
+            self._entries.popitem(last=False)
         self._entries[key] = caller, until
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gateway.core.rates import Rates
 from gateway.core.usage import Usage
 
 Unit = Literal["usd", "requests", "tokens", "calls"]
@@ -32,7 +33,8 @@ State = Literal["settled", "voided", "failed", "unknown"]
 class Limit:
     """`counter` names what is counted (without the window): the row's name and the values it is counted by. `scope` is
     what of the ledger belongs to it: pairs such as ("team", "research"), ("label.env", "prod"); a label that an attempt
-    does not have is "". `patterns` narrow it further: pairs such as ("model", "gpt-*"), where only * is special."""
+    does not have is "". `patterns` narrow it further: pairs such as ("model", "gpt-*"), where only * is special.
+    `warn_at`: percent, ascending."""
 
     name: str
     counter: str
@@ -118,6 +120,19 @@ class Origin:
     target: str
     policy: str
     node: str
+
+
+@dataclass(slots=True)
+class Terms:
+    """What the calls of one plan share, worked out by the first that needs it. `origin` holds for good; the rest for
+    the minute since 1970 of that number: the ask for nothing of each limit, whether one of them makes what is reserved
+    a bound that must hold, and the rates of each target (None: no price is known) in the ordinary tier."""
+
+    origin: Origin | None = None
+    minute: int = -1
+    asks: tuple[Ask, ...] = ()
+    capped: bool = False
+    rates: tuple[Rates | None, ...] = ()
 
 
 @dataclass(slots=True, unsafe_hash=True)

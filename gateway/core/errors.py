@@ -54,6 +54,8 @@ CODES: dict[str, tuple[int, str]] = {
     "model_not_allowed": (403, PERMISSION),
     "model_not_found": (404, NOT_FOUND),
     "response_not_found": (404, NOT_FOUND),
+    "object_not_found": (404, NOT_FOUND),
+    "listing_not_allowed": (403, PERMISSION),
     # budgets and limits
     "budget_exceeded": (402, QUOTA),
     "budget_reserved": (402, QUOTA),

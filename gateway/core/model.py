@@ -9,9 +9,9 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from gateway.core.accounts import Balance, Limit, State
+from gateway.core.accounts import Balance, Limit, State, Terms
 from gateway.core.pace import Pace
 from gateway.core.rates import Rates
 from gateway.core.secret import Secret
@@ -151,6 +151,7 @@ class Provider:
     catalogue: str = ""  # the provider's id in the price catalogue; "": found by its base URL
     output_cap_field: str = "max_completion_tokens"  # the field of chat requests that bounds the output
     traceparent: bool = False  # whether it is told of the trace that a call belongs to
+    objects: Literal["own", "shared"] = "own"  # which of the account's stored objects its callers may name
     timeouts: Timeouts = Timeouts()
     pool: Pool = Pool()
     tls: Tls = Tls()
@@ -168,7 +169,8 @@ class Target:
 class Plan:
     """What the policy decided for one call. `targets` are in order of preference; the version names the policy set.
     `output_cap` is how many tokens one choice may have where the caller does not say, `output_ceiling` the most that it
-    may ask for (0: any). `charge_nano` is what a passed-through call costs, None: not said."""
+    may ask for (0: any). `charge_nano` is what a passed-through call costs, None: not said. `terms` are shared by the
+    calls that it is kept for, which have the same caller, endpoint and model."""
 
     policy_version: str
     targets: tuple[Target, ...]
@@ -177,6 +179,7 @@ class Plan:
     output_cap: int = 0
     output_ceiling: int = 0
     charge_nano: int | None = None
+    terms: Terms = field(default_factory=Terms, init=False, repr=False, compare=False)
 
 
 @dataclass(slots=True)  # not frozen: see core/accounts.py

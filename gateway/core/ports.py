@@ -214,11 +214,12 @@ class Ledger(Protocol):
     async def keep(self, key: str, reply: bytes | None) -> None:
         """The sealed reply of a claimed key; None: there is none to repeat, the key may be claimed anew."""
 
-    async def own(self, thing: str, team: str, caller: str, provider: str, at: float) -> None:
-        """Who made a stored object, such as a response."""
+    async def own(self, things: Sequence[str], team: str, caller: str, provider: str, at: float) -> None:
+        """Who made these stored objects, such as a response and its items, and where: all of them durable at once. What
+        is owned stays its owner's."""
 
-    async def owner(self, thing: str) -> tuple[str, str, str] | None:
-        """(team, caller, provider)."""
+    async def owners(self, things: Sequence[str]) -> Mapping[str, tuple[str, str, str]]:
+        """(team, caller, provider) of those that are known, by id."""
 
     async def close(self) -> None:
         """Everything handed in is durable, or LedgerDown."""

@@ -17,7 +17,7 @@ from gateway.engine import limits
 from gateway.engine.accounts import LEASE_S, Accounts, Settlement
 from gateway.engine.bill import bill, is_counted, rates_text, verdict_text
 from gateway.engine.meter import OutputMeter
-from gateway.engine.need import Need, asks_of, fits_at_best, is_capped, need_of
+from gateway.engine.need import Need, asks_of, fits_at_best, is_capped, need_of, terms_of
 from gateway.engine.runtime import Runtime
 from gateway.engine.tracing import span_id
 from gateway.tokens.estimate import estimate_input
@@ -62,7 +62,7 @@ class Account:
         self.need = need_of(self._call, self._plan, self._runtime, now)
         attempt = self._begun(now)
         attempt.reason = reason
-        asks = asks_of(self._plan.limits, self.need, now, first=attempt.number == 1)
+        asks = self._asks_at(now, first=attempt.number == 1)
         if asks:
             await self._reserve(attempt, asks, now)
         self.attempt = attempt
@@ -139,7 +139,10 @@ class Account:
         """The asks with the input counted in tokens instead of bounded by bytes."""
         tokens = await self._input_tokens()
         self.need = need_of(self._call, self._plan, self._runtime, now, tokens)
-        return asks_of(self._plan.limits, self.need, now, first=first)
+        return self._asks_at(now, first=first)
+
+    def _asks_at(self, now: float, *, first: bool) -> list[Ask]:
+        return asks_of(terms_of(self._plan, self._runtime, now), self.need, first=first)
 
     async def _input_tokens(self) -> int:
         call = self._call
@@ -167,26 +170,30 @@ class Account:
         )
 
     def _intent_row(self, attempt: Attempt) -> Intent:
-        call = self._call
         return Intent(
             attempt=attempt.id,
             call=self._record.call_id,
             number=attempt.number,
             at=attempt.started_at,
-            origin=Origin(
-                caller=call.caller.name,
-                team=call.caller.team,
-                labels=call.caller.labels,
-                endpoint=call.endpoint,
-                model=call.model,
-                provider=attempt.provider,
-                target=attempt.target,
-                policy=self._plan.policy_version,
-                node=self._accounts.node,
-            ),
+            origin=self._plan.terms.origin or self._origin(),
             reserved_nano=self.need.nano or 0,
             reserved_tokens=self.need.tokens,
         )
+
+    def _origin(self) -> Origin:
+        call, plan = self._call, self._plan
+        plan.terms.origin = Origin(
+            caller=call.caller.name,
+            team=call.caller.team,
+            labels=call.caller.labels,
+            endpoint=call.endpoint,
+            model=call.model,
+            provider=plan.targets[0].provider,
+            target=plan.targets[0].model,
+            policy=plan.policy_version,
+            node=self._accounts.node,
+        )
+        return plan.terms.origin
 
     def _forget(self) -> None:
         """The open attempt was never written down, so it has no terminal row either."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,13 +22,13 @@ PASSTHROUGH = "passthrough"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
-async def identify(client: Client, authenticator: Authenticator) -> Caller:
+def identify(client: Client, authenticator: Authenticator) -> Awaitable[Caller]:
     """The proven caller. Refusals: 401, `ambiguous_credentials`, 503 when it cannot be decided."""
     header_rules.refuse_unsound(client.headers)
-    return await authenticator.authenticate(_credential(client))
+    return authenticator.authenticate(_credential(client))
 
 
-async def admit(client: Client, caller: Caller, runtime: Runtime) -> Call:
+def admit(client: Client, caller: Caller, runtime: Runtime) -> Awaitable[Call]:
     """Everything that can be refused without asking a provider and without a model: path, rights, size, document."""
     path, _, query = client.target.partition("?")
     refuse_odd_path(path)
@@ -41,8 +40,8 @@ async def admit(client: Client, caller: Caller, runtime: Runtime) -> Call:
     if path not in caller.endpoints:
         raise Refusal("endpoint_not_allowed", "This API key may not use this endpoint.")
     if known is not None:
-        return await _admit_known(client, caller, known, runtime)
-    return await _admit_passthrough(client, caller, query, runtime)
+        return _admit_known(client, caller, known, runtime)
+    return _admit_passthrough(client, caller, query, runtime)
 
 
 def _credential(client: Client) -> str:
@@ -81,7 +80,7 @@ async def _admit_known(client: Client, caller: Caller, known: Route, runtime: Ru
         body = await client.read_body(runtime.policy.limits.max_body_bytes)
         return _call(client, caller, known.name, body)
     body = await _json_body(client, runtime.policy.limits.max_body_bytes)
-    document = await for_size(len(body), partial(_read, body, dialect))
+    document = await for_size(len(body), _read, body, dialect)
     unknown: tuple[str, ...] = ()
     if not dialect.known_fields.issuperset(document):
         unknown = tuple(sorted(document.keys() - dialect.known_fields))
@@ -103,7 +102,7 @@ async def _admit_passthrough(client: Client, caller: Caller, query: str, runtime
     body: bytes | AsyncIterator[bytes] = b""
     if _is_json(client.headers) and client.method in _BODY_METHODS and client.content_length != 0:
         body = await _json_body(client, limits.max_body_bytes)
-        parsed = await for_size(len(body), partial(strictjson.parse, body))
+        parsed = await for_size(len(body), strictjson.parse, body)
         document = parsed if isinstance(parsed, dict) else None
         if document is not None:
             refuse_upstream_choice(document)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import orjson
 
 from gateway.core.clock import Clock
@@ -33,7 +31,6 @@ async def forward(
     record.upstream_model = target.model
     request = await _request(call, target, runtime, account, record)
     attempt = await account.durable()
-    began = clock.monotonic()
     try:
         reply = await runtime.upstreams[target.provider].send(request)
         attempt.status = reply.status
@@ -42,19 +39,19 @@ async def forward(
         attempt.sent, attempt.failed, attempt.error = fault.kind.sent, True, fault.kind.code
         raise
     finally:
-        record.upstream_s += clock.monotonic() - began
+        record.upstream_s += clock.monotonic() - attempt.started
 
 
 async def _request(call: Call, target: Target, runtime: Runtime, account: Account, record: Record) -> UpstreamRequest:
     provider = runtime.policy.providers[target.provider]
-    headers = _headers(call, provider, account, record)
     body, length = call.body, call.content_length
     if isinstance(body, bytes):
         # The caller's own bytes, but for what the policy wants otherwise.
         wants_usage, cap = _wants_usage(call, provider), account.need.cap
         if (wants_usage or cap or target.model != call.model) and call.endpoint in DIALECTS:
-            body = await for_size(len(body), partial(_edited, call, body, target, provider, wants_usage, cap))
+            body = await for_size(len(body), _edited, call, body, target, provider, wants_usage, cap)
         length = len(body)
+    headers = _headers(call, provider, account, record)
     return UpstreamRequest(call.method, call.path.removeprefix("/v1"), headers, body, length)
 
 
@@ -89,7 +86,7 @@ def usage_was_added(call: Call, record: Record, runtime: Runtime) -> bool:
 
 
 def _wants_usage(call: Call, provider: Provider) -> bool:
-    dialect = DIALECTS.get(call.endpoint)
-    if dialect is None or call.document is None:
+    if not call.stream or not provider.stream_usage or call.document is None:
         return False
-    return provider.stream_usage and dialect.wants_usage_injected(call.document)
+    dialect = DIALECTS.get(call.endpoint)
+    return dialect is not None and dialect.wants_usage_injected(call.document)

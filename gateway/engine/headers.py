@@ -63,9 +63,10 @@ class ByNames(dict[tuple[bytes, ...], T]):
 def to_provider(headers: Headers, *, coding: bytes | None) -> Headers:
     """The caller's headers that travel. `coding` is the Accept-Encoding to send: identity when the gateway must read
     the answer, else the caller's own."""
-    passed = list(compress(headers, _TRAVELLING[_names(headers)]))
-    listed = _listed_by_connection(headers)
-    if listed is not None:
+    names = _names(headers)
+    passed = list(compress(headers, _TRAVELLING[names]))
+    if b"connection" in names:
+        listed = _listed_by_connection(headers)
         passed = [pair for pair in passed if pair[0] not in listed]
     passed.append((b"accept-encoding", coding or value_of(headers, b"accept-encoding") or b"identity"))
     return passed
@@ -92,11 +93,9 @@ def without_rate_limits(headers: Headers) -> Headers:
     return [pair for pair in headers if not pair[0].startswith(_RATE_LIMIT)]
 
 
-def _listed_by_connection(headers: Headers) -> frozenset[bytes] | None:
-    value = value_of(headers, b"connection")
-    if value is None or value.lower() in {b"keep-alive", b"close"}:
-        return None
-    return frozenset(token.strip().lower() for token in value.split(b","))
+def _listed_by_connection(headers: Headers) -> frozenset[bytes]:
+    values = [value.lower() for name, value in headers if name == b"connection"]
+    return frozenset([token.strip() for value in values for token in value.split(b",")])
 
 
 def value_of(headers: Headers, name: bytes) -> bytes | None:

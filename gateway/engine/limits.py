@@ -78,8 +78,8 @@ def warnings(balances: Iterable[tuple[Limit, Balance]]) -> tuple[tuple[str, int]
     """The name of each limit with a threshold that is passed, and the highest such threshold in percent."""
     found = []
     for limit, balance in balances:
-        if limit.warn_at and (passed := warned(limit, balance)):
-            found.append((limit.name, max(passed)))
+        if limit.warn_at and (percent := warned(limit, balance)) is not None:
+            found.append((limit.name, percent))
     return tuple(found)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.core.accounts import Ask, Denied, Limit
+from gateway.core.accounts import Ask, Denied, Limit, Terms
 from gateway.core.errors import Refusal
 from gateway.core.model import Call, Plan
-from gateway.core.rates import worst_case
+from gateway.core.rates import Rates, worst_case
 from gateway.core.windows import bound
 from gateway.engine.admit import PASSTHROUGH
 from gateway.engine.runtime import Runtime
@@ -42,16 +42,28 @@ class Need:
         return self.input_tokens + self.output_tokens
 
 
+def terms_of(plan: Plan, runtime: Runtime, at: float) -> Terms:
+    """At the wall time `at`. Prices change at whole minutes and windows at whole hours, so they are kept for a
+    minute."""
+    terms, minute = plan.terms, int(at) // 60
+    if terms.minute != minute:
+        terms.asks = tuple([bound(limit, 0, at) for limit in plan.limits])
+        terms.capped = is_capped(plan.limits)
+        terms.rates = _rates(plan, runtime, "", at)
+        terms.minute = minute
+    return terms
+
+
 def need_of(call: Call, plan: Plan, runtime: Runtime, at: float, input_tokens: int | None = None) -> Need:
     """`input_tokens`: counted; None: bounded by bytes. Refusal `max_tokens_too_large`, `unpriced_model`."""
-    accounting = runtime.policy.accounting
-    output, cap = _output(call, plan)
+    terms = terms_of(plan, runtime, at)
+    output, cap = _output(call, plan, terms)
     if call.endpoint in FREE:
         return Need(0, 0, 0)
-    bound_ = _input(call, plan, accounting)
+    bound_ = _input(call, plan, runtime.policy.accounting)
     tokens = bound_ if input_tokens is None else min(input_tokens, bound_)
     nano = _worst(call, plan, runtime, at, tokens, output)
-    return Need(tokens, output, nano, cap, bound_, counted=input_tokens is not None)
+    return Need(tokens, output, nano, cap, bound_, input_tokens is not None)
 
 
 def _input(call: Call, plan: Plan, accounting: Accounting) -> int:
@@ -64,13 +76,13 @@ def _input(call: Call, plan: Plan, accounting: Accounting) -> int:
     return tokens + accounting.unseen_input_tokens if unseen else tokens
 
 
-def _output(call: Call, plan: Plan) -> tuple[int, int]:
+def _output(call: Call, plan: Plan, terms: Terms) -> tuple[int, int]:
     """The most output tokens of all choices, and the cap to write into the body."""
     if call.endpoint in WITHOUT_OUTPUT or call.document is None:
         return 0, 0
     asked = output_limit(call.document, call.endpoint)
     if asked is None:
-        cap = plan.output_cap if is_capped(plan.limits) or plan.output_ceiling else 0
+        cap = plan.output_cap if terms.capped or plan.output_ceiling else 0
         return plan.output_cap * choices_of(call.document), cap
     if plan.output_ceiling and asked > plan.output_ceiling * choices_of(call.document):
         raise Refusal("max_tokens_too_large", f"This model answers with at most {plan.output_ceiling} tokens here.")
@@ -82,27 +94,32 @@ def is_capped(limits: Sequence[Limit]) -> bool:
     return any(limit.hard and limit.unit in BY_TOKENS for limit in limits)
 
 
+def _rates(plan: Plan, runtime: Runtime, tier: str, at: float) -> tuple[Rates | None, ...]:
+    providers, prices = runtime.policy.providers, runtime.prices
+    return tuple([prices.rates(providers[target.provider], target.model, tier, at) for target in plan.targets])
+
+
 def _worst(call: Call, plan: Plan, runtime: Runtime, at: float, input_tokens: int, output_tokens: int) -> int | None:
     """Over all targets and the tiers that may serve: the dearest."""
     if call.endpoint == PASSTHROUGH:
         return _unpriced(plan, runtime.policy.accounting) if plan.charge_nano is None else plan.charge_nano
     dearest: int | None = None
-    tiers = _tiers(call)
-    for target in plan.targets:
-        provider = runtime.policy.providers[target.provider]
-        for tier in tiers:
-            rates = runtime.prices.rates(provider, target.model, tier, at)
-            nano = worst_case(rates, input_tokens, output_tokens) if rates is not None else None
-            if nano is None:
-                nano = _unpriced(plan, runtime.policy.accounting)
-            if nano is not None and (dearest is None or nano > dearest):
-                dearest = nano
+    found = terms_of(plan, runtime, at).rates
+    if tier := _asked_tier(call):
+        found += _rates(plan, runtime, tier, at)
+    for rates in found:
+        nano = worst_case(rates, input_tokens, output_tokens) if rates is not None else None
+        if nano is None:
+            nano = _unpriced(plan, runtime.policy.accounting)
+        if nano is not None and (dearest is None or nano > dearest):
+            dearest = nano
     return dearest
 
 
-def _tiers(call: Call) -> tuple[str, ...]:
+def _asked_tier(call: Call) -> str:
+    """The empty name for the ordinary one, which may serve in any case."""
     asked = call.document.get("service_tier") if call.document is not None else None
-    return ("", asked) if isinstance(asked, str) and asked not in _ORDINARY else ("",)
+    return asked if isinstance(asked, str) and asked not in _ORDINARY else ""
 
 
 def _unpriced(plan: Plan, accounting: Accounting) -> int | None:
@@ -118,10 +135,14 @@ def _unpriced(plan: Plan, accounting: Accounting) -> int | None:
     return None
 
 
-def asks_of(limits: Sequence[Limit], need: Need, at: float, *, first: bool) -> list[Ask]:
+def asks_of(terms: Terms, need: Need, *, first: bool) -> list[Ask]:
     """What the attempt reserves. A further attempt of a call is no further request."""
     amounts = {"usd": need.nano or 0, "tokens": need.tokens, "requests": 1, "calls": 1}
-    return [bound(limit, amounts[limit.unit], at) for limit in limits if first or limit.unit != "requests"]
+    return [
+        Ask(ask.limit, ask.key, amounts[ask.limit.unit], ask.window_start_at, ask.window_end_at)
+        for ask in terms.asks
+        if first or ask.limit.unit != "requests"
+    ]
 
 
 def fits_at_best(asks: Sequence[Ask], denied: Denied) -> bool:

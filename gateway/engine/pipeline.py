@@ -30,7 +30,7 @@ from gateway.core.trace import Step
 from gateway.engine import limits
 from gateway.engine.account import Account
 from gateway.engine.accounts import Accounts
-from gateway.engine.admit import admit, identify
+from gateway.engine.admit import PASSTHROUGH, admit, identify
 from gateway.engine.bind import bind
 from gateway.engine.capture import Capture
 from gateway.engine.catalogue import catalogue
@@ -44,7 +44,7 @@ from gateway.engine.runtime import Runtime
 from gateway.engine.settle import settle
 from gateway.engine.statements import balances, own_usage
 from gateway.engine.tasks import Tasks
-from gateway.engine.things import REFERRING, Things, narrowed, stores_response
+from gateway.engine.things import Things, making, may_refer, narrowed
 from gateway.engine.tracing import trace_of
 from gateway.policy.limits import limits_for
 from gateway.wire.asked import asked
@@ -109,8 +109,8 @@ class Passage:
     """One call on its way."""
 
     __slots__ = (
-        "_account", "_asking", "_call", "_capture", "_claim", "_client", "_keeping", "_left", "_log", "_record",
-        "_relay", "_runtime", "_services",
+        "_account", "_asking", "_call", "_capture", "_claim", "_client", "_keeping", "_left", "_log", "_now",
+        "_record", "_relay", "_runtime", "_services",
     )  # fmt: skip
 
     def __init__(self, client: Client, record: Record, runtime: Runtime, services: Services) -> None:
@@ -119,6 +119,7 @@ class Passage:
         self._runtime = runtime
         self._services = services
         self._log = services.log
+        self._now = services.clock.monotonic
         self._account: Account | None = None
         self._capture: Capture | None = None
         self._claim: Idempotency | None = None
@@ -178,7 +179,7 @@ class Passage:
         if not plan.targets:
             await self._answer_here(call)
             return
-        if call.endpoint in REFERRING:
+        if may_refer(call):
             plan = await narrowed(call, plan, self._services.things, runtime)
         claim = self._claim = Idempotency.of(self._services.accounts.ledger, self._services.secret, call)
         if claim is None or not await self._was_answered_before(claim):
@@ -249,12 +250,20 @@ class Passage:
         return reply
 
     async def _forward(self, call: Call, plan: Plan, account: Account) -> UpstreamReply:
-        work = forward(call, plan, self._runtime, self._record, self._services.clock, account)
+        if call.endpoint == PASSTHROUGH:
+            work = self._noted(call, plan, account)
+        else:
+            work = forward(call, plan, self._runtime, self._record, self._services.clock, account)
         if self._runtime.policy.accounting.disconnect == "close":
             return await work
         self._call, self._relay = call, None
         self._asking = asyncio.ensure_future(work)  # goes on when the caller leaves
         return await asyncio.shield(self._asking)
+
+    async def _noted(self, call: Call, plan: Plan, account: Account) -> UpstreamReply:
+        services = self._services
+        reply = await forward(call, plan, self._runtime, self._record, services.clock, account)
+        return await services.things.noted(call, reply, self._runtime, self._record.provider, services.clock.wall())
 
     async def _relayed(self, call: Call, reply: UpstreamReply, account: Account, guarding: Guarding | None) -> None:
         record = self._record
@@ -270,13 +279,6 @@ class Passage:
 
     def _relay_for(self, call: Call, reply: UpstreamReply, account: Account, guarding: Guarding | None) -> Relay:
         services = self._services
-        made = None
-        if stores_response(call):
-            provider = self._record.provider
-
-            def made(thing: str) -> None:
-                services.things.made(services.accounts, thing, call.caller, provider)
-
         return Relay(
             call,
             reply,
@@ -287,7 +289,7 @@ class Passage:
             own=_own_headers,
             clock=services.clock,
             tasks=services.tasks,
-            made=made,
+            made=making(call, services.things, services.accounts, self._record.provider),
             answer=self._capture.answer() if self._capture is not None else None,
         )
 
@@ -366,7 +368,7 @@ class Passage:
         self._note()
         closed = not reads_on and (self._account is None or self._account.close())
         if closed and self._claim is None and self._capture is None:
-            settle(self._record, self._services.sinks, self._services.clock.monotonic())
+            settle(self._record, self._services.sinks, self._now())
         else:
             tasks.owe(self._end_later(reads_on=reads_on))
 
@@ -394,7 +396,7 @@ class Passage:
             asking.result().close()
 
     async def _end_later(self, *, reads_on: bool) -> None:
-        account, clock, ended = self._account, self._services.clock, None
+        account, ended = self._account, None
         try:
             if reads_on:
                 await self._read_on()
@@ -404,10 +406,10 @@ class Passage:
                 charged = any(attempt.state == "settled" for attempt in self._record.attempts)
                 await self._claim.keep(self._keeping.answered if self._keeping else None, charged=charged)
             if self._capture is not None:
-                ended = clock.monotonic()
+                ended = self._now()
                 self._record.content = await self._capture.content(self._record)
         finally:
-            settle(self._record, self._services.sinks, clock.monotonic() if ended is None else ended)
+            settle(self._record, self._services.sinks, self._now() if ended is None else ended)
 
     async def _read_on(self) -> None:
         """The rest of an answer whose caller has left, for what it cost, within the policy's bounds."""
@@ -425,7 +427,7 @@ class Passage:
             self._abandon()
 
     def _mark(self, phase: str) -> None:
-        record, now = self._record, self._services.clock.monotonic()
+        record, now = self._record, self._now()
         phases = record.phase_s
         phases[phase] = phases.get(phase, 0.0) + now - record.marked
         record.marked = now

@@ -23,6 +23,7 @@ from gateway.engine.guarding import Guarding
 from gateway.engine.judge import Regenerate, blocked_by
 from gateway.engine.output import Output
 from gateway.engine.tasks import Tasks
+from gateway.engine.things import Making
 from gateway.wire import sse
 from gateway.wire.answered import said
 from gateway.wire.dialect import Dialect, StreamState
@@ -48,6 +49,12 @@ _SHAPE_OF = {"responses.object": "responses"}
 class Relay:
     """One reply on its way to one caller."""
 
+    __slots__ = (
+        "_account", "_attempt", "_begun", "_captured", "_client", "_clock", "_decoder", "_dialect", "_frames",
+        "_guarding", "_held", "_held_bytes", "_is_end", "_made", "_output", "_own", "_record", "_reply", "_shape",
+        "_state", "_tasks",
+    )  # fmt: skip
+
     def __init__(
         self,
         call: Call,
@@ -60,10 +67,9 @@ class Relay:
         own: Callable[[Record], Headers],
         clock: Clock,
         tasks: Tasks,
-        made: Callable[[str], None] | None = None,
+        made: Making | None = None,
         answer: Answer | None = None,
     ) -> None:
-        self._call = call
         self._reply = reply
         self._client = client
         self._record = record
@@ -94,20 +100,33 @@ class Relay:
             raise UpstreamFault(REDIRECT)
         if status >= 400:
             await self._error(upstream)
-        elif self._client.started and not self._is_event_stream():
+            return
+        if self._client.started and not self._is_event_stream():
             raise UpstreamFault(BAD_CONTENT, "a heartbeat promised a stream")
-        elif self._is_event_stream():
-            await self._ending_visibly(self._events(hide_usage))
-        elif self._output is not None and self._is_json():
-            await self._ending_visibly(self._guarded_document(self._output))
-        elif self._dialect is not None:
-            await self._ending_visibly(self._document())
-        else:
-            if self._guarding is not None and self._guarding.unreadable():
-                raise Refusal("guardrail_unavailable", "The guards that the policy requires cannot read this answer.")
-            await self._ending_visibly(self._bytes())
+        try:
+            await self._passing(hide_usage)
+        except Refusal as refusal:
+            await self._broken(refusal, refusal)
+        except Regenerate as again:
+            if not self._client.started:
+                raise
+            await self._broken(blocked_by(again.rule), again)
+        except UpstreamFault as fault:
+            self._record.detail = fault.detail
+            await self._broken(fault.refusal(), fault)
+        except asyncio.CancelledError as cancelled:
+            if not self._tasks.cutting:
+                raise
+            await self._broken(Refusal("draining", "The gateway is shutting down."), cancelled)
 
     # -- the four kinds of reply
+
+    def _passing(self, hide_usage: bool) -> Awaitable[None]:
+        if self._is_event_stream():
+            return self._events(hide_usage)
+        if self._output is not None and self._is_json():
+            return self._guarded_document(self._output)
+        return self._document() if self._dialect is not None else self._bytes()
 
     async def _error(self, upstream: Upstream) -> None:
         """An error of the provider: as it is, unless it is about, or shows, the gateway's own credentials."""
@@ -148,6 +167,8 @@ class Relay:
         await self._answer(await output.document(body) if body else body)
 
     async def _bytes(self) -> None:
+        if self._guarding is not None and self._guarding.unreadable():
+            raise Refusal("guardrail_unavailable", "The guards that the policy requires cannot read this answer.")
         body = self._arrived()
         if body is not None:
             await self._answer(body)
@@ -231,7 +252,7 @@ class Relay:
             if self._captured is not None:
                 self._captured.frame(frame)
             if self._made is not None:
-                self._find_made(frame)
+                self._made.frame(frame)
             if not hidden:
                 yield frame
             if state.done:
@@ -304,21 +325,8 @@ class Relay:
             self._captured.whole(document)
         if attempt.reported.output_tokens is None:
             self._account.wrote(text_of_document(self._shape, document))
-        if self._made is not None and type(document) is dict and type(document.get("id")) is str:
-            self._made(document["id"])
-
-    def _find_made(self, frame: bytes) -> None:
-        """The first event about a stored response names it. It is read as JSON: what the caller wrote is in it too."""
-        data = sse.data_of(frame)
-        if data is None or b'"response"' not in data:
-            return
-        made, self._made = self._made, None
-        try:
-            name = orjson.loads(data)["response"]["id"]
-        except (orjson.JSONDecodeError, LookupError, TypeError):
-            return
-        if made is not None and isinstance(name, str):
-            made(name)
+        if self._made is not None:
+            self._made.document(document)
 
     def _arrived(self) -> bytes | None:
         """The whole body, where nothing has to be waited for or decoded: most short answers come with their head."""
@@ -413,25 +421,8 @@ class Relay:
 
     # -- an end that is not sound
 
-    async def _ending_visibly(self, work: Awaitable[None]) -> None:
-        """Before the first byte a failure is an error answer; after it an error event, or a cut connection."""
-        try:
-            await work
-        except Refusal as refusal:
-            await self._broken(refusal, refusal)
-        except Regenerate as again:
-            if not self._client.started:
-                raise
-            await self._broken(blocked_by(again.rule), again)
-        except UpstreamFault as fault:
-            self._record.detail = fault.detail
-            await self._broken(fault.refusal(), fault)
-        except asyncio.CancelledError as cancelled:
-            if not self._tasks.cutting:
-                raise
-            await self._broken(Refusal("draining", "The gateway is shutting down."), cancelled)
-
     async def _broken(self, refusal: Refusal, cause: BaseException) -> None:
+        """Before the first byte a failure is an error answer; after it an error event, or a cut connection."""
         if not self._client.started:
             raise refusal from cause
         self._record.error = refusal.code

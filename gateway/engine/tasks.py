@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from gateway.core.ports import Upstream
 
 T = TypeVar("T")
-
+Arguments = TypeVarTuple("Arguments")
 
 # Reading or rewriting a body this large takes long enough to be felt by the other calls on the loop.
 LARGE_BYTES = 1 << 18
 
 
-async def for_size(size: int, work: Callable[[], T]) -> T:
-    """`work()`, in a thread when it is about that many bytes: OPS-08."""
-    return await asyncio.to_thread(work) if size > LARGE_BYTES else work()
+async def for_size(size: int, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+    """`work(*arguments)`, in a thread when it is about that many bytes: OPS-08."""
+    return await asyncio.to_thread(work, *arguments) if size > LARGE_BYTES else work(*arguments)
 
 
 class Tasks:

@@ -14,6 +14,7 @@ from gateway.core.ports import LedgerDown
 
 Job = Callable[[sqlite3.Connection], Any]
 Item = tuple[Intent | Outcome | Job, "asyncio.Future[Any]"]
+_ROWS = (Intent, Outcome)
 
 
 class Table(Protocol):
@@ -79,8 +80,7 @@ class Committer:
         outcomes = [what for what, _ in items if isinstance(what, Outcome)]
         self._table.insert(intents, outcomes)
         told = [
-            (future, None if isinstance(what, Intent | Outcome) else _result(what, self._connection))
-            for what, future in items
+            (future, None if isinstance(what, _ROWS) else _result(what, self._connection)) for what, future in items
         ]
         self._connection.execute("COMMIT")
         return told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -12,13 +13,17 @@ import asyncpg
 from gateway.core.accounts import Ask, Claim, Entry, Intent, Outcome, Query, Seed, Total
 from gateway.core.ports import LedgerDown, LedgerUnusable
 from gateway.ledgers import postgres_queries as queries
+from gateway.ledgers.postgres_connect import CONNECT_S, connect
 from gateway.ledgers.postgres_rows import entry_of
 from gateway.ledgers.postgres_schema import migrate, require_current
 from gateway.ledgers.postgres_writer import DEADLINE_S, Writer
 
-_CONNECT_S = 2.0
 _LONG_S = 30.0
 """Of what adds up many rows: seeds after loss, reports, recovery."""
+_SILENT_S, _COME_BACK_S = 20.0, 20.0
+"""A process that was silent for so long, by the server's clock, cannot tell who is dead: the server may have been away,
+or its clock has stepped. It gives the others so long to say that they live. Both are longer than the time between two
+beats; who is dead has missed at least two."""
 _CONNECTIONS = 4
 _PAGE = 1000
 _ROLL_UP_AT_ONCE = 10_000
@@ -33,16 +38,21 @@ _SETTINGS = {
     "work_mem": "32MB",  # sums over a month of rows
 }
 
-_ADVICE = "check the address, the user and its password, and that the server runs"
+_ADVICE = "check the address, the user with its rights and its password or certificate, and that the server runs"
 
+# How long ago the last one was, in seconds; NULL at the first.
 _BEAT = """
+WITH last AS (SELECT beat_at FROM gateway.nodes WHERE node = $1)
 INSERT INTO gateway.nodes VALUES ($1, now()) ON CONFLICT (node) DO UPDATE SET beat_at = excluded.beat_at
+RETURNING extract(epoch FROM now() - (SELECT beat_at FROM last))::float8
 """
 
-_CLOSE_DEAD = """
+_ALIVE = "SELECT node FROM gateway.nodes WHERE beat_at > now() - interval '45 seconds'"
+
+_CLOSE_DEAD = f"""
 WITH dead AS (
     SELECT i.attempt, i.reserved_nano FROM gateway.running r JOIN gateway.intents i ON i.attempt = r.attempt
-    WHERE i.node NOT IN (SELECT node FROM gateway.alive)
+    WHERE i.node NOT IN ({_ALIVE})
 ), closed AS (
     INSERT INTO gateway.outcomes (attempt, at, state, cost_nano)
     SELECT attempt, $1, 'unknown', reserved_nano FROM dead ORDER BY attempt
@@ -51,15 +61,16 @@ WITH dead AS (
     DELETE FROM gateway.running WHERE attempt IN (SELECT attempt FROM dead)
 )
 SELECT count(*) FROM closed
-"""
+"""  # noqa: S608 - our names
 
-# Calls that were sent are done, without a reply to repeat; the others may be made anew.
-_CLOSE_CLAIMS = """
+# Calls that were sent are done, without a reply to repeat; the others may be made anew. The clock may have stepped back
+# between the claim and the first attempt.
+_CLOSE_CLAIMS = f"""
 UPDATE gateway.idempotency k SET done = true
-WHERE NOT done AND node NOT IN (SELECT node FROM gateway.alive)
-    AND EXISTS (SELECT FROM gateway.intents i WHERE i.at >= k.at AND i.call = k.call)
-"""
-_FREE_CLAIMS = "DELETE FROM gateway.idempotency WHERE NOT done AND node NOT IN (SELECT node FROM gateway.alive)"
+WHERE NOT done AND node NOT IN ({_ALIVE})
+    AND EXISTS (SELECT FROM gateway.intents i WHERE i.at >= k.at - 3600 AND i.call = k.call)
+"""  # noqa: S608 - our names
+_FREE_CLAIMS = f"DELETE FROM gateway.idempotency WHERE NOT done AND node NOT IN ({_ALIVE})"  # noqa: S608 - our names
 
 _CLAIM = """
 INSERT INTO gateway.idempotency AS k (key, body, call, node, at) VALUES ($1, $2, $3, $4, $5)
@@ -67,6 +78,13 @@ ON CONFLICT (key) DO UPDATE SET body = $2, call = $3, node = $4, at = $5, done =
     WHERE k.at <= $5 - 86400
 RETURNING key
 """
+
+# In order, so that two that write the same ids do not wait for each other.
+_OWN = """
+INSERT INTO gateway.things SELECT thing, $2::text, $3::text, $4::text, $5::float8 FROM unnest($1::text[]) AS thing
+ORDER BY thing ON CONFLICT DO NOTHING
+"""
+_OWNERS = "SELECT thing, team, caller, provider FROM gateway.things WHERE thing = ANY ($1)"
 
 _OLD = """
 SELECT i.attempt FROM gateway.intents i JOIN gateway.outcomes o ON o.attempt = i.attempt
@@ -76,23 +94,25 @@ WHERE i.at < $1 ORDER BY i.at LIMIT $2
 
 async def open_postgres(dsn: str, *, node: str, read_only: bool = False) -> PostgresLedger:
     """`node` names this process and no other that lives. LedgerUnusable when there is no such database to be reached,
-    or another version's tables are in it."""
+    another version's tables are in it, or the user may not write to them."""
     settings = _SETTINGS | ({"default_transaction_read_only": "on"} if read_only else {})
     try:
-        connection = await asyncpg.connect(dsn, timeout=_CONNECT_S, server_settings=settings)
+        connection = await connect(dsn, read_only=read_only, server_settings=settings)
         try:
-            await (require_current if read_only else migrate)(connection)
+            if read_only:
+                await require_current(connection)
+            else:
+                await migrate(connection)
+                await connection.execute(_BEAT, node)
         finally:
-            await connection.close(timeout=_CONNECT_S)
+            await connection.close(timeout=CONNECT_S)
         pool = await asyncpg.create_pool(
-            dsn, min_size=1, max_size=_CONNECTIONS, timeout=_CONNECT_S, server_settings=settings, reset=_as_it_is
-        )
+            dsn, min_size=0, max_size=_CONNECTIONS, connect=connect, reset=_as_it_is,
+            read_only=read_only, server_settings=settings,
+        )  # fmt: skip
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise LedgerUnusable(f"the ledger's PostgreSQL cannot be used: {type(error).__name__}; {_ADVICE}") from error
-    ledger = PostgresLedger(pool, Writer(dsn, settings), node)
-    if not read_only:
-        await ledger.beat(0.0)
-    return ledger
+    return PostgresLedger(pool, Writer(dsn, settings), node)
 
 
 async def _as_it_is(connection: asyncpg.Connection) -> None:
@@ -104,16 +124,21 @@ class PostgresLedger:
         self._pool = pool
         self._writer = writer
         self._node = node
+        self._knows_from = float("-inf")
         self.intend, self.conclude = writer.intend, writer.conclude
 
     @contextlib.asynccontextmanager
     async def _connection(self, within_s: float = DEADLINE_S) -> AsyncIterator[Any]:
-        """A connection for so long; then it is cut, whatever the server does."""
+        """A connection for so long; then it is cut, whatever the server does. One to a server that takes no writes any
+        more is not used again: another may take them."""
         try:
-            async with self._pool.acquire(timeout=_CONNECT_S) as connection:
+            async with self._pool.acquire(timeout=CONNECT_S) as connection:
                 timer = asyncio.get_running_loop().call_later(within_s, connection.terminate)
                 try:
                     yield connection
+                except asyncpg.ReadOnlySQLTransactionError:
+                    connection.terminate()
+                    raise
                 finally:
                     timer.cancel()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -145,8 +170,10 @@ class PostgresLedger:
             raise LedgerDown("the ledger takes no rows") from None
 
     async def recover(self, at: float) -> int:
+        """Nothing for a while after an outage: see `_SILENT_S`."""
         async with self._connection(_LONG_S) as connection, connection.transaction():
-            await connection.execute(_BEAT, self._node)
+            if not await self._beats(connection):
+                return 0
             closed = await connection.fetchval(_CLOSE_DEAD, at)
             await connection.execute(_CLOSE_CLAIMS)
             await connection.execute(_FREE_CLAIMS)
@@ -154,7 +181,14 @@ class PostgresLedger:
 
     async def beat(self, at: float) -> None:  # noqa: ARG002 - the server's clock counts
         async with self._connection() as connection:
-            await connection.execute(_BEAT, self._node)
+            await self._beats(connection)
+
+    async def _beats(self, connection: asyncpg.Connection) -> bool:
+        """Whether the others have had time to do so too, in case none could."""
+        silent_s, now = await connection.fetchval(_BEAT, self._node), monotonic()
+        if silent_s is not None and silent_s > _SILENT_S:
+            self._knows_from = now + _COME_BACK_S
+        return now >= self._knows_from
 
     async def seed(self, ask: Ask) -> Seed:
         if ask.limit.unit != "usd":
@@ -230,24 +264,21 @@ class PostgresLedger:
                     "UPDATE gateway.idempotency SET done = true, reply = $2 WHERE key = $1", key, reply
                 )
 
-    async def own(self, thing: str, team: str, caller: str, provider: str, at: float) -> None:
+    async def own(self, things: Sequence[str], team: str, caller: str, provider: str, at: float) -> None:
         async with self._connection() as connection:
-            await connection.execute(
-                "INSERT INTO gateway.things VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-                thing, team, caller, provider, at,
-            )  # fmt: skip
+            await connection.execute(_OWN, things, team, caller, provider, at)
 
-    async def owner(self, thing: str) -> tuple[str, str, str] | None:
+    async def owners(self, things: Sequence[str]) -> dict[str, tuple[str, str, str]]:
         async with self._connection() as connection:
-            row = await connection.fetchrow("SELECT team, caller, provider FROM gateway.things WHERE thing = $1", thing)
-        return tuple(row) if row else None
+            rows = await connection.fetch(_OWNERS, things)
+        return {row["thing"]: (row["team"], row["caller"], row["provider"]) for row in rows}
 
     async def close(self) -> None:
         try:
             await self._writer.close()
         finally:
             try:
-                async with asyncio.timeout(_CONNECT_S):
+                async with asyncio.timeout(CONNECT_S):
                     await self._pool.close()
             except TimeoutError:
                 self._pool.terminate()

@@ -16,6 +16,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from gateway.core.accounts import Intent, Outcome
 from gateway.core.ports import LedgerDown
+from gateway.ledgers.postgres_connect import connect
 from gateway.ledgers.postgres_rows import NOT_STORABLE, Row, row_of_intent, row_of_outcome, storable
 
 DEADLINE_S = 2.0
@@ -164,7 +165,7 @@ class Writer:
         return self._connected_to
 
     async def _connect(self) -> tuple[asyncpg.Connection, PreparedStatement]:
-        connection = await asyncpg.connect(self._dsn, server_settings=self._settings)
+        connection = await connect(self._dsn, read_only=False, server_settings=self._settings)
         try:
             return connection, await connection.prepare(_APPEND)
         except BaseException:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
-from gateway.core.accounts import Origin, Outcome, Total
+from gateway.core.accounts import Origin, Total
 from gateway.core.usage import BUCKETS, Usage
 
 ORIGIN = ("caller", "team", "labels", "endpoint", "model", "provider", "target", "policy", "node")
@@ -28,14 +28,6 @@ def origin_of(origin: Origin) -> tuple[str, ...]:
     return (
         origin.caller, origin.team, labels_text(origin.labels), origin.endpoint, origin.model, origin.provider,
         origin.target, origin.policy, origin.node,
-    )  # fmt: skip
-
-
-def outcome_row(outcome: Outcome, rates: int) -> tuple[object, ...]:
-    """at, state, cost_nano, the usage, served, tier, rates, flags, status, duration_s, verdicts, attempt."""
-    return (
-        outcome.at, outcome.state, outcome.cost_nano, *outcome.usage.counts(), outcome.served, outcome.tier, rates,
-        ",".join(outcome.flags), outcome.status, outcome.duration_s, outcome.verdicts, outcome.attempt,
     )  # fmt: skip
 
 

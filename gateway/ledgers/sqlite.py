@@ -69,21 +69,22 @@ class SqliteLedger:
         self._born = born
         self._held = held
         self._writer = Writer(connection, SqliteTable(connection)) if connection else None
+        self._put = self._writer.put if self._writer else _refuse
         self._readers = Readers(partial(connect, path, read_only=True))
 
     def intend(self, intent: Intent) -> asyncio.Future[None]:
-        return self._writing().put(intent)
+        return self._put(intent)
 
     def conclude(self, outcome: Outcome) -> asyncio.Future[None]:
-        return self._writing().put(outcome)
+        return self._put(outcome)
 
     @property
     def up(self) -> bool:
-        return self._writing().up
+        return self._writer is not None and self._writer.up
 
     @property
     def waiting(self) -> int:
-        return self._writing().waiting
+        return self._writer.waiting if self._writer else 0
 
     async def close_orphan(self, attempt: str, at: float) -> int:
         cost: int = await self._job(partial(upkeep.close_orphan, attempt=attempt, at=at))
@@ -135,11 +136,11 @@ class SqliteLedger:
     async def keep(self, key: str, reply: bytes | None) -> None:
         await self._job(partial(keys.keep, key=key, reply=reply))
 
-    async def own(self, thing: str, team: str, caller: str, provider: str, at: float) -> None:
-        await self._job(partial(keys.own, thing=thing, team=team, caller=caller, provider=provider, at=at))
+    async def own(self, things: Sequence[str], team: str, caller: str, provider: str, at: float) -> None:
+        await self._job(partial(keys.own, things=things, team=team, caller=caller, provider=provider, at=at))
 
-    async def owner(self, thing: str) -> tuple[str, str, str] | None:
-        return await self._readers.read(partial(keys.owner, thing=thing))
+    async def owners(self, things: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+        return await self._readers.read(partial(keys.owners, things=things))
 
     async def close(self) -> None:
         await self._readers.close()  # the last connection to close tidies the log away, and readers may not write
@@ -151,13 +152,12 @@ class SqliteLedger:
                 os.close(self._held)
                 self._held = None
 
-    def _writing(self) -> Writer:
-        if self._writer is None:
-            raise LedgerDown("the ledger was opened to be read")
-        return self._writer
-
     def _job(self, job: Job) -> asyncio.Future[Any]:
-        return self._writing().put(job)
+        return self._put(job)
+
+
+def _refuse(what: Intent | Outcome | Job) -> asyncio.Future[Any]:  # noqa: ARG001
+    raise LedgerDown("the ledger was opened to be read")
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

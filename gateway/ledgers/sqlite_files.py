@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.core.ports import LedgerUnusable
-from gateway.ledgers.sqlite_schema import checked_version, migrate
+from gateway.ledgers.sqlite_schema import MIGRATIONS, checked_version, migrate
 
 BUSY_S = 5.0
 _WAL_HEADER, _FRAME_HEADER = 32, 24
-_TABLES = ("origins", "rates", "intents", "outcomes", "corrections", "rollups", "idempotency", "things")
+_TABLES = ("origins", "rates", "endings", "intents", "outcomes", "corrections", "rollups", "idempotency", "things")
+"""Of all versions, in the order in which they can be filled."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -39,8 +40,11 @@ def lock_file(path: Path) -> int:
     return descriptor
 
 
-def open_writer(path: Path, sync: Literal["full", "normal"], *, alone: bool) -> sqlite3.Connection:
-    """Checked and of the newest schema. `alone`: no other process has it open, so its files can be looked at."""
+def open_writer(
+    path: Path, sync: Literal["full", "normal"], *, alone: bool, version: int = len(MIGRATIONS)
+) -> sqlite3.Connection:
+    """Checked and of that version of the schema. `alone`: no other process has it open, so its files can be looked
+    at."""
     if not path.exists():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
@@ -49,15 +53,23 @@ def open_writer(path: Path, sync: Literal["full", "normal"], *, alone: bool) -> 
         connection.execute(f"PRAGMA synchronous = {sync}")
         if alone:
             _check_opened(connection, path, sync)
-        migrate(connection)
+        migrate(connection, MIGRATIONS[:version])
 
     return _prepared(path, prepare, read_only=False)
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, oldest: int = len(MIGRATIONS)) -> sqlite3.Connection:
+    """`oldest`: the version of the schema that the reader must find at least."""
+
     def prepare(connection: sqlite3.Connection) -> None:
-        if checked_version(connection) == 0:
+        version = checked_version(connection)
+        if version == 0:
             raise LedgerUnusable(f"there is no ledger at {path}: the file is empty")
+        if version < oldest:
+            raise LedgerUnusable(
+                f"the ledger {path} has schema version {version}, written by an older gateway: start the gateway on it "
+                "once, which brings it up to date"
+            )
 
     if not path.exists():
         raise LedgerUnusable(f"there is no ledger at {path}")
@@ -88,7 +100,7 @@ def damaged(path: Path, failure: object) -> LedgerUnusable:
 def check(path: Path) -> list[str]:
     """What is wrong with the file; empty when it is sound. Reads all of it."""
     try:
-        connection = open_reader(path)
+        connection = open_reader(path, oldest=1)
         try:
             found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
             strays = "SELECT COUNT(*) FROM outcomes WHERE id NOT IN (SELECT id FROM intents)"
@@ -104,16 +116,32 @@ def salvage(path: Path, into: Path) -> dict[str, int]:
     """Copies the rows that can be read into a new ledger; how many, by table. What lies in damaged pages is lost."""
     if into.exists():
         raise LedgerUnusable(f"{into} is there already: name a new file")
-    source, target = connect(path, read_only=True), open_writer(into, "full", alone=True)
+    source = connect(path, read_only=True)
+    target = open_writer(into, "full", alone=True, version=_version_of(source))
     try:
-        return {table: _copy(source, target, table) for table in _TABLES}
+        copied = {table: _copy(source, target, table) for table in _TABLES if _has(target, table)}
+        migrate(target)
     finally:
         source.close()
         target.close()
+    return copied
+
+
+def _version_of(source: sqlite3.Connection) -> int:
+    """Where it cannot be read, the file is taken for one of this program."""
+    try:
+        return checked_version(source) or len(MIGRATIONS)
+    except sqlite3.DatabaseError:
+        return len(MIGRATIONS)
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone())
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
-    """By row id, and on beyond what cannot be read, in steps that grow until something can."""
+    """By row id, and on beyond what cannot be read, in steps that grow until something can: slowly, for what is stepped
+    over is lost."""
     columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
     key = "origin" if table == "rollups" else "rowid"
     order = "origin, day" if table == "rollups" else "rowid"
@@ -128,7 +156,7 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) ->
                 place, step = row[0], 1
             break
         except sqlite3.DatabaseError:
-            place, step = place + step, step * 2
+            place, step = place + step, step + step // 8 + 1
     target.execute("COMMIT")
     return copied
 

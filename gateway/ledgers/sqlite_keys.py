@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from gateway.core.accounts import Claim
 from gateway.ledgers.sqlite_upkeep import CLAIM_S
@@ -27,11 +28,18 @@ def keep(connection: sqlite3.Connection, key: str, reply: bytes | None) -> None:
         connection.execute("UPDATE idempotency SET reply = ? WHERE key = ?", (reply, key))
 
 
-def own(connection: sqlite3.Connection, thing: str, team: str, caller: str, provider: str, at: float) -> None:
+def own(
+    connection: sqlite3.Connection, things: Sequence[str], team: str, caller: str, provider: str, at: float
+) -> None:
     """The first one holds."""
-    connection.execute("INSERT OR IGNORE INTO things VALUES (?, ?, ?, ?, ?)", (thing, team, caller, provider, at))
+    rows = [(thing, team, caller, provider, at) for thing in things]
+    connection.executemany("INSERT OR IGNORE INTO things VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def owner(connection: sqlite3.Connection, thing: str) -> tuple[str, str, str] | None:
-    row = connection.execute("SELECT team, caller, provider FROM things WHERE thing = ?", (thing,)).fetchone()
-    return (row[0], row[1], row[2]) if row else None
+def owners(connection: sqlite3.Connection, things: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    found = {}
+    for thing in things:
+        row = connection.execute("SELECT team, caller, provider FROM things WHERE thing = ?", (thing,)).fetchone()
+        if row:
+            found[thing] = (row[0], row[1], row[2])
+    return found

@@ -10,17 +10,18 @@ import orjson
 from gateway.core.accounts import Ask, Entry, Intent, Origin, Outcome, Query, Seed, Total
 from gateway.core.usage import BUCKETS, Usage
 from gateway.ledgers.rows import DAY_S, DIMENSIONS, Totals, checked
-from gateway.ledgers.sqlite_schema import SUMS, USAGE
+from gateway.ledgers.sqlite_schema import ENDING, ESTIMATED, NOT_SEEN, SUMS, USAGE
 
 PAGE = 1000
 _NEVER_AT = 1e15
+_ENDED = ", ".join(f"COALESCE(e.{name}, {lost!r})" for name, lost in zip(ENDING, NOT_SEEN, strict=True))
 _ENTRY = f"""
 SELECT i.id, i.attempt, i.call, i.number, i.at, g.node, g.caller, g.team, g.labels, g.endpoint, g.model, g.provider,
   g.target, g.policy, i.reserved_nano, i.reserved_tokens,
-  o.at, o.state, o.cost_nano, {USAGE}, o.served, o.tier, r.text, o.flags, o.status, o.duration_s, o.verdicts,
+  o.at, o.cost_nano, {USAGE}, o.duration_s, {_ENDED},
   (SELECT COALESCE(SUM(delta_nano), 0) FROM corrections WHERE intent = i.id)
 FROM intents i CROSS JOIN origins g ON g.id = i.origin LEFT JOIN outcomes o ON o.id = i.id
-  LEFT JOIN rates r ON r.id = o.rates
+  LEFT JOIN endings e ON e.id = o.ending
 """  # noqa: S608 - our names
 _SPENT = """
 SELECT COALESCE(SUM(nano), 0) FROM (
@@ -33,12 +34,16 @@ SELECT COALESCE(SUM(nano), 0) FROM (
 _OPEN = "SELECT i.attempt, i.reserved_nano FROM running CROSS JOIN intents i ON i.id = running.id WHERE {attempts}"
 _TOTALS = f"""
 SELECT {", ".join(f"g.{name}" for name in DIMENSIONS)}, g.labels, s.* FROM (
-  SELECT i.origin, CAST(i.at / {DAY_S} AS INTEGER) AS day, COUNT(*), COALESCE(SUM(o.cost_nano), 0),
-    {", ".join(f"COALESCE(SUM(o.{bucket}), 0)" for bucket in BUCKETS)},
-    SUM(o.id IS NOT NULL AND o.cost_nano IS NULL),
-    COALESCE(SUM(instr(',' || o.flags || ',', ',estimated,') > 0), 0),
-    COALESCE(SUM(o.state = 'unknown'), 0), COALESCE(SUM(o.state = 'failed'), 0)
-  FROM intents i LEFT JOIN outcomes o ON o.id = i.id WHERE {{attempts}} GROUP BY 1, 2
+  SELECT s.origin, s.day, s.attempts, s.cost_nano, {", ".join(f"s.{bucket}" for bucket in BUCKETS)}, s.unpriced,
+    s.attempts * {ESTIMATED}, s.attempts * COALESCE(e.state = 'unknown', 0),
+    s.attempts * COALESCE(e.state = 'failed', 0)
+  FROM (
+    SELECT i.origin, CAST(i.at / {DAY_S} AS INTEGER) AS day, o.ending, COUNT(*) AS attempts,
+      COALESCE(SUM(o.cost_nano), 0) AS cost_nano,
+      {", ".join(f"COALESCE(SUM(o.{bucket}), 0) AS {bucket}" for bucket in BUCKETS)},
+      SUM(o.id IS NOT NULL AND o.cost_nano IS NULL) AS unpriced
+    FROM intents i LEFT JOIN outcomes o ON o.id = i.id WHERE {{attempts}} GROUP BY 1, 2, 3) s
+  LEFT JOIN endings e ON e.id = s.ending
   UNION ALL
   SELECT i.origin, CAST(i.at / {DAY_S} AS INTEGER), 0, c.delta_nano, {", ".join("0" * (len(BUCKETS) + 4))}
   FROM corrections c CROSS JOIN intents i ON i.id = c.intent WHERE {{attempts}}
@@ -111,8 +116,7 @@ def _entry(row: tuple[object, ...]) -> Entry:
 
 
 def _outcome(attempt: object, row: list[object]) -> Outcome:
-    at, state, cost_nano, *rest = row
-    counts, (served, tier, rates, flags, status, duration_s, verdicts) = rest[: len(BUCKETS)], rest[len(BUCKETS) :]
+    at, cost_nano, *counts, duration_s, state, served, tier, rates, flags, status, verdicts = row
     return Outcome(
         attempt, at, state, cost_nano, Usage(*counts), served, tier, rates,  # type: ignore[arg-type]
         tuple(flags.split(",")) if flags else (), status, duration_s, verdicts,  # type: ignore[arg-type, attr-defined]

@@ -1,8 +1,8 @@
 """The tables of the SQLite ledger, and how an older file becomes a newer one.
 
 An intent's row id is also that of its outcome: one terminal row by construction. What many rows share (who asked for
-what where; the rates) is kept once, in `origins` and `rates`: rows stay small, and sums are made by number. `running`
-holds the intents without an outcome, so that nobody looks for them.
+what where; how it ended) is kept once, in `origins` and `endings`: rows stay small, and sums are made by number.
+`running` holds the intents without an outcome, so that nobody looks for them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from gateway.core.ports import LedgerUnusable
 from gateway.core.usage import BUCKETS
 
 USAGE = ", ".join(BUCKETS)
+ENDING = ("state", "served", "tier", "rates", "flags", "status", "verdicts")
+"""The columns of `endings`."""
+NOT_SEEN = ("unknown", "", "", "", "", 0, "")
+"""The ending of an attempt whose end was not seen."""
+ESTIMATED = "COALESCE(instr(',' || e.flags || ',', ',estimated,') > 0, 0)"
+"""Whether an ending `e` is one whose usage is an estimate."""
 SUMS = f"attempts, cost_nano, {USAGE}, unpriced, estimated, unknown, failed"
 
 _KEPT = """
@@ -65,7 +71,44 @@ CREATE TRIGGER outcomes_end AFTER INSERT ON outcomes BEGIN DELETE FROM running W
 {"".join(_KEPT.format(table=table) for table in ("intents", "outcomes", "corrections"))}
 """  # noqa: S608 - our names
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# What many outcomes share becomes a row of `endings`. That an outcome was not due is seen after the fact as well, and a
+# trigger less means that SQLite works out all columns of a row once less; a roll-back, other than an abort, needs no
+# journal of the statement. A row that leaves its id to SQLite has -1 there before it is inserted.
+_SECOND = f"""
+DROP TRIGGER intents_once;
+CREATE TRIGGER intents_once BEFORE INSERT ON intents
+WHEN EXISTS (SELECT 1 FROM intents WHERE attempt = NEW.attempt)
+  OR (NEW.id <> -1 AND EXISTS (SELECT 1 FROM intents WHERE id = NEW.id))
+BEGIN SELECT RAISE(IGNORE); END;
+CREATE TABLE endings (
+  id INTEGER PRIMARY KEY, state TEXT NOT NULL, served TEXT NOT NULL, tier TEXT NOT NULL, rates TEXT NOT NULL,
+  flags TEXT NOT NULL, status INTEGER NOT NULL, verdicts TEXT NOT NULL,
+  UNIQUE ({", ".join(ENDING)}));
+INSERT INTO endings ({", ".join(ENDING)})
+SELECT DISTINCT o.state, o.served, o.tier, COALESCE(r.text, ''), o.flags, o.status, o.verdicts
+FROM outcomes o LEFT JOIN rates r ON r.id = o.rates;
+CREATE TABLE ended (
+  id INTEGER PRIMARY KEY, at REAL NOT NULL, ending INTEGER NOT NULL, cost_nano INTEGER,
+  {", ".join(f"{bucket} INTEGER NOT NULL" for bucket in BUCKETS)}, duration_s REAL NOT NULL);
+INSERT INTO ended (id, at, ending, cost_nano, {USAGE}, duration_s)
+SELECT o.id, o.at, e.id, o.cost_nano, {", ".join(f"o.{bucket}" for bucket in BUCKETS)}, o.duration_s
+FROM outcomes o LEFT JOIN rates r ON r.id = o.rates CROSS JOIN endings e ON
+  ({", ".join(f"e.{name}" for name in ENDING)}) =
+  (o.state, o.served, o.tier, COALESCE(r.text, ''), o.flags, o.status, o.verdicts)
+ORDER BY o.id;
+DROP TABLE outcomes;
+DROP TABLE rates;
+ALTER TABLE ended RENAME TO outcomes;
+CREATE TRIGGER outcomes_end AFTER INSERT ON outcomes
+BEGIN
+  SELECT RAISE(ROLLBACK, 'outcomes is append-only: correct it by a further row')
+  WHERE NOT EXISTS (SELECT 1 FROM running WHERE id = NEW.id) AND EXISTS (SELECT 1 FROM intents WHERE id = NEW.id);
+  DELETE FROM running WHERE id = NEW.id;
+END;
+{_KEPT.format(table="outcomes")}
+"""  # noqa: S608 - our names
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 """Each brings the schema to the next version; the first makes version 1. What was released is never edited."""
 
 

@@ -8,7 +8,8 @@ import time
 
 from gateway.core.usage import BUCKETS
 from gateway.ledgers.rows import DAY_S
-from gateway.ledgers.sqlite_schema import SUMS, USAGE
+from gateway.ledgers.sqlite_insert import Shared
+from gateway.ledgers.sqlite_schema import ENDING, ESTIMATED, NOT_SEEN, SUMS, USAGE
 
 DEAD_S = 30.0
 CLAIM_S = 86400.0
@@ -16,9 +17,8 @@ SLICE = 5000
 """Attempts summed up in one transaction: other rows need not wait long."""
 
 _UNKNOWN = f"""
-INSERT OR IGNORE INTO outcomes
-  (id, at, state, cost_nano, {USAGE}, served, tier, rates, flags, status, duration_s, verdicts)
-SELECT i.id, :at, 'unknown', i.reserved_nano, {", ".join("0" * len(BUCKETS))}, '', '', :rates, '', 0, 0.0, ''
+INSERT OR IGNORE INTO outcomes (id, at, ending, cost_nano, {USAGE}, duration_s)
+SELECT i.id, :at, :ending, i.reserved_nano, {", ".join("0" * len(BUCKETS))}, 0.0
 FROM running CROSS JOIN intents i ON i.id = running.id CROSS JOIN origins g ON g.id = i.origin WHERE
 """  # noqa: S608 - our names
 _ALIVE = "EXISTS (SELECT 1 FROM nodes n WHERE n.node = {node} AND n.beat_at BETWEEN :now - :dead AND :now)"
@@ -27,8 +27,9 @@ INSERT INTO rollups (origin, day, {SUMS})
 SELECT i.origin, CAST(i.at / {DAY_S} AS INTEGER) AS day, COUNT(*),
   COALESCE(SUM(o.cost_nano), 0) + COALESCE(SUM((SELECT SUM(delta_nano) FROM corrections WHERE intent = i.id)), 0),
   {", ".join(f"SUM(o.{bucket})" for bucket in BUCKETS)}, SUM(o.cost_nano IS NULL),
-  SUM(instr(',' || o.flags || ',', ',estimated,') > 0), SUM(o.state = 'unknown'), SUM(o.state = 'failed')
-FROM rolling CROSS JOIN intents i ON i.id = rolling.id CROSS JOIN outcomes o ON o.id = i.id WHERE TRUE GROUP BY 1, 2
+  SUM({ESTIMATED}), COALESCE(SUM(e.state = 'unknown'), 0), COALESCE(SUM(e.state = 'failed'), 0)
+FROM rolling CROSS JOIN intents i ON i.id = rolling.id CROSS JOIN outcomes o ON o.id = i.id
+  LEFT JOIN endings e ON e.id = o.ending WHERE TRUE GROUP BY 1, 2
 ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS.split(", "))}
 """  # noqa: S608 - our names
 
@@ -43,7 +44,7 @@ def last_intent(connection: sqlite3.Connection) -> int:
 
 
 def close_orphan(connection: sqlite3.Connection, attempt: str, at: float) -> int:
-    values = {"attempt": attempt, "at": at, "rates": _no_rates(connection)}
+    values = {"attempt": attempt, "at": at, "ending": _not_seen(connection)}
     connection.execute(f"{_UNKNOWN} i.attempt = :attempt", values)
     cost = "SELECT o.cost_nano FROM intents i CROSS JOIN outcomes o ON o.id = i.id WHERE i.attempt = ?"
     row = connection.execute(cost, (attempt,)).fetchone()
@@ -55,7 +56,7 @@ def recover(connection: sqlite3.Connection, node: str, born: int, at: float) -> 
     values = {"node": node, "born": born, "at": at, "now": time.monotonic(), "dead": DEAD_S}
     _end_claims(connection, values)
     dead = f"CASE g.node WHEN :node THEN i.id <= :born ELSE NOT {_ALIVE.format(node='g.node')} END"
-    done = connection.execute(f"{_UNKNOWN} {dead}", values | {"rates": _no_rates(connection)}).rowcount
+    done = connection.execute(f"{_UNKNOWN} {dead}", values | {"ending": _not_seen(connection)}).rowcount
     connection.execute("DELETE FROM nodes WHERE beat_at NOT BETWEEN :now - :dead AND :now", values)
     return done
 
@@ -94,6 +95,5 @@ def roll_up(connection: sqlite3.Connection, before_at: float) -> int:
     return count
 
 
-def _no_rates(connection: sqlite3.Connection) -> int:
-    connection.execute("INSERT OR IGNORE INTO rates (text) VALUES ('')")
-    return int(connection.execute("SELECT id FROM rates WHERE text = ''").fetchone()[0])
+def _not_seen(connection: sqlite3.Connection) -> int:
+    return Shared(connection, "endings", ENDING)[NOT_SEEN]

@@ -46,11 +46,11 @@ class Writer:
         little room there is belongs to calls that cost something already."""
         future = self._loop.create_future()
         if self._closing or (self._stuck and not isinstance(what, Outcome)):
-            _tell(future, LedgerDown("the ledger cannot take rows now"))
+            _fail(future, LedgerDown("the ledger cannot take rows now"))
             return future
         self._waiting.append((what, future))
         if not self._writing:
-            self._hand_over_at(self._due(what))
+            self._hand_over_at(self._due(isinstance(what, Outcome)))
         return future
 
     @property
@@ -71,13 +71,13 @@ class Writer:
         left, self._waiting = self._waiting, []
         if left:
             for _, future in left:
-                _tell(future, LedgerDown("the ledger cannot take rows now"))
+                _fail(future, LedgerDown("the ledger cannot take rows now"))
             raise LedgerDown(f"{len(left)} outcomes could not be written: recovery charges their reservations")
 
-    def _due(self, what: object) -> float:
+    def _due(self, may_linger: bool) -> float:
         if self._stuck:
             return self._begun + RETRY_S
-        return self._loop.time() + LINGER_S if isinstance(what, Outcome) else self._begun + GATHER_S
+        return self._loop.time() + LINGER_S if may_linger else self._begun + GATHER_S
 
     def _hand_over_at(self, due: float) -> None:
         if self._timer:
@@ -104,7 +104,10 @@ class Writer:
 
     def _done(self, batch: Batch) -> None:
         for future, result in batch.told:
-            _tell(future, result)
+            if isinstance(result, Exception):
+                _fail(future, result)
+            elif not future.done():
+                future.set_result(result)
         self._writing = 0
         self.up = not batch.down
         self._stuck = bool(batch.stuck)
@@ -113,20 +116,16 @@ class Writer:
             self._waiting = batch.stuck + self._waiting
         self._idle.set()
         if self._waiting and not self._closing:
-            self._hand_over_at(min(self._due(what) for what, _ in self._waiting))
+            self._hand_over_at(self._due(all(isinstance(what, Outcome) for what, _ in self._waiting)))
 
     def _refuse_newcomers(self) -> None:
         for what, future in self._waiting:
             if not isinstance(what, Outcome):
-                _tell(future, LedgerDown("the ledger cannot take rows now"))
+                _fail(future, LedgerDown("the ledger cannot take rows now"))
         self._waiting = [item for item in self._waiting if isinstance(item[0], Outcome)]
 
 
-def _tell(future: asyncio.Future[Any], result: Any) -> None:
-    if future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
+def _fail(future: asyncio.Future[Any], failure: Exception) -> None:
+    if not future.done():
+        future.set_exception(failure)
         future.exception()  # seen, also when nobody waits for it
-    else:
-        future.set_result(result)

@@ -144,6 +144,7 @@ class Builder:
             catalogue=row.catalogue or "",
             output_cap_field=row.output_cap_field,
             traceparent=row.traceparent,
+            objects=row.objects,
             timeouts=Timeouts(**row.timeouts.model_dump()),
             pool=Pool(**row.pool.model_dump()),
             tls=self._tls(path, row.tls),

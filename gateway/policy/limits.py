@@ -75,11 +75,14 @@ def rules_for(policy: PolicySet, caller: Caller | None, model: str) -> tuple[Lim
     return tuple(rule for rule in rules if rule.holds(values))
 
 
-def warned(limit: Limit, balance: Balance) -> tuple[int, ...]:
-    """The thresholds, in percent, that are passed. Reserved money and tokens do not count: they are the worst case,
-    and most of it comes back."""
+def warned(limit: Limit, balance: Balance) -> int | None:
+    """The highest threshold, in percent, that is passed; None: none is. Reserved money and tokens do not count: they
+    are the worst case, and most of it comes back."""
     used = balance.spent + (balance.reserved if limit.unit in _EXACTLY_RESERVED else 0)
-    return tuple(percent for percent in limit.warn_at if used * 100 >= limit.amount * percent)
+    for percent in reversed(limit.warn_at):
+        if used * 100 >= limit.amount * percent:
+            return percent
+    return None
 
 
 def _values(name: str, team: str, labels: Iterable[tuple[str, str]], model: str) -> dict[str, str]:

@@ -111,6 +111,11 @@ class ProviderRow(_Strict):
     traceparent: bool = Field(
         False, description="Tell it of the trace: for servers of your own that join it, such as vLLM."
     )
+    objects: Literal["own", "shared"] = Field(
+        "own",
+        description="Which stored objects of this account (files, batches, ...) a call may name. own: those that its "
+        "caller made through this gateway. shared: also those that nobody is known to have made, and lists show all.",
+    )
     timeouts: TimeoutsRow = TimeoutsRow()  # type: ignore[call-arg]  # every field has a default
     pool: PoolRow = PoolRow()  # type: ignore[call-arg]
     tls: TlsRow = TlsRow()  # type: ignore[call-arg]

@@ -42,11 +42,12 @@ class ConnectionLimits:
 class Connection(RequestHandler):
     """One caller's TCP connection. Adds the header deadline, the connection cap and errors in OpenAI's shape."""
 
-    __slots__ = ("_header_timer", "_listener")
+    __slots__ = ("_header_timer", "_listener", "date_line")
 
     def __init__(self, listener: Listener, **options: Any) -> None:
         super().__init__(listener, **options)
         self._listener = listener
+        self.date_line = listener.date_line
         self._header_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -56,9 +57,6 @@ class Connection(RequestHandler):
     @property
     def draining(self) -> bool:
         return self._listener.draining
-
-    def date_line(self) -> bytes:
-        return self._listener.date_line()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

@@ -33,7 +33,7 @@ class Exchange:
     """Implements `core.ports.Client`."""
 
     __slots__ = (
-        "_chunked", "_closing", "_connection", "_done", "_head", "_keep_alive", "_payload", "_silent", "_task",
+        "_chunked", "_closing", "_connection", "_head", "_keep_alive", "_payload", "_silent", "_task",
         "content_length", "headers", "method", "started", "target",
     )  # fmt: skip
 
@@ -50,18 +50,16 @@ class Exchange:
         self._task: asyncio.Task[None] | None = task
         self._keep_alive = not message.should_close
         self._chunked = False
-        self._done = False
         self._head = b""
         self.method = message.method
         self.target = message.path
         self.headers: Headers = [(name.lower(), value) for name, value in message.raw_headers]
-        self.content_length = _content_length(self.headers)
+        given = dict(self.headers)
+        # aiohttp's parser has already refused a length that is not one plain number.
+        self.content_length = int(given[b"content-length"]) if b"content-length" in given else None
         self.started = False
         # Whatever is odd about the framing is refused later; the connection must not outlive it.
-        self._closing = any(
-            (name == b"transfer-encoding" and value.lower() != b"chunked") or name == b"upgrade"
-            for name, value in self.headers
-        )
+        self._closing = b"upgrade" in given or (b"transfer-encoding" in given and not _is_chunked(self.headers))
         self._silent = self.method == "HEAD"
 
     # -- what aiohttp's connection asks of a request and of a response
@@ -142,14 +140,13 @@ class Exchange:
     # -- out
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self._begin(status, headers, len(body))
-        self._send(self._head + (b"" if self._silent else body))
-        self._head = b""
-        self._done = True
-        await self._drain()
+        head = self._begin(status, headers, len(body))
+        self._send(head if self._silent else head + body)
+        if self._connection.writing_paused:
+            await self._drain()
 
     async def start(self, status: int, headers: Headers, length: int | None) -> None:
-        self._begin(status, headers, length)
+        self._head = self._begin(status, headers, length)
 
     async def write(self, data: bytes) -> None:
         if self._silent:
@@ -166,15 +163,16 @@ class Exchange:
         tail = b"0\r\n\r\n" if self._chunked and not self._silent else b""
         self._send(self._head + tail)
         self._head = b""
-        self._done = True
-        await self._drain()
+        if self._connection.writing_paused:
+            await self._drain()
 
     def abort(self) -> None:
         self._closing = True
         if self._connection.transport is not None:
             self._connection.transport.abort()
 
-    def _begin(self, status: int, headers: Headers, length: int | None) -> None:
+    def _begin(self, status: int, headers: Headers, length: int | None) -> bytes:
+        """The answer's head."""
         if self.started:
             raise RuntimeError("the answer has already begun")
         self.started = True
@@ -182,14 +180,11 @@ class Exchange:
             self._closing = True
         self._silent = self._silent or status in _BODYLESS
         self._chunked = length is None
-        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        parts += [b"%b: %b\r\n" % pair for pair in headers]
-        parts.append(_framing(status, length))
-        parts.append(self._connection.date_line())
-        if not self.keep_alive:
-            parts.append(b"connection: close\r\n")
-        parts.append(b"\r\n")
-        self._head = b"".join(parts)
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        lines += [b"%b: %b\r\n" % pair for pair in headers]
+        lines += (_framing(status, length), self._connection.date_line())
+        lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        return b"".join(lines)
 
     def _send(self, data: bytes) -> None:
         if data:
@@ -202,8 +197,6 @@ class Exchange:
         return transport
 
     async def _drain(self) -> None:
-        if not self._connection.writing_paused:
-            return
         async with asyncio.timeout(self._connection.limits.write_timeout_s):
             await self._connection._drain_helper()
 
@@ -216,12 +209,9 @@ def _framing(status: int, length: int | None) -> bytes:
     return b"content-length: %d\r\n" % length
 
 
-def _content_length(headers: Headers) -> int | None:
-    """The announced length; aiohttp's parser has already refused anything that is not one plain number."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return None
+def _is_chunked(headers: Headers) -> bool:
+    """Whether every transfer coding is that one."""
+    return all(value.lower() == b"chunked" for name, value in headers if name == b"transfer-encoding")
 
 
 def http_date(seconds: float) -> bytes:

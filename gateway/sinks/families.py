@@ -16,7 +16,6 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from gateway.sinks.otlp_encode import Series
 
 Labels = tuple[str, ...]
-Observe = Callable[[float], None]
 Kind = Literal["counter", "gauge", "histogram"]
 Value = TypeVar("Value", float, list[float])
 MAX_SERIES = 5_000
@@ -98,28 +97,14 @@ class Histogram(Family[list[float]]):
     bounds: tuple[float, ...] = SECONDS
 
     def observe(self, labels: Labels, value: float) -> None:
-        row = self.values.get(labels) or self._added(labels)
-        row[bisect_left(self.bounds, value)] += 1
-        row[-1] += value
+        self.observe_all(labels, (value,))
 
-    def observe_each(self, values: Mapping[str, float]) -> None:
-        """One sample for each value of the family's only attribute. Most are within the first bucket."""
-        rows, bounds = self.values, self.bounds
-        first = bounds[0]
-        for label, value in values.items():
-            row = rows.get((label,)) or self._added((label,))
-            row[bisect_left(bounds, value) if value > first else 0] += 1
-            row[-1] += value
-
-    def at(self, labels: Labels) -> Observe:
-        """`observe` for one label set, whose row is found once and is there from now on: the first sample follows."""
+    def observe_all(self, labels: Labels, values: Sequence[float]) -> None:
+        """Samples of one label set, at least one."""
         bounds, row = self.bounds, self.values.get(labels) or self._added(labels)
-
-        def observe(value: float) -> None:
+        for value in values:
             row[bisect_left(bounds, value)] += 1
-            row[-1] += value
-
-        return observe
+        row[-1] += sum(values)
 
     def add_row(self, labels: Labels, row: Sequence[float]) -> None:
         """Samples that were counted elsewhere, by the same bounds."""

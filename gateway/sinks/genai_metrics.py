@@ -19,7 +19,7 @@ from gateway.core import pace
 from gateway.core.errors import CODES
 from gateway.core.model import Attempt, Record
 from gateway.core.usage import Reported, Usage
-from gateway.sinks.families import Counter, Histogram, Labels, Observe
+from gateway.sinks.families import Counter, Histogram, Labels
 from gateway.sinks.genai import error_of, operation_of
 
 Generation = Literal["b", "c", "both"]
@@ -29,6 +29,7 @@ DURATIONS = pace.BOUNDS
 PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
+_NOTHING = Reported()
 _INFERENCE = frozenset({"chat", "text_completion"})
 
 OTHER = "other"
@@ -52,19 +53,17 @@ class Names:
     server: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Place:
-    """The label sets of one kind of operation, and the histograms that hold every one of its kind; None: that one does
-    not. `inference` is the duration in generation c, `operated` in b and of what is no inference."""
+    """The label sets of one kind of operation, and what is not counted of it yet: seconds, and tokens of each."""
 
     operation: str
     base: Labels
     timed: Labels  # with error.type
     unknown: Labels  # with that modality
-    inference: Observe | None
-    operated: Observe | None
-    input_size: Observe | None
-    output_size: Observe | None
+    durations: list[float] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
 
 
 class GenAiMetrics:
@@ -105,6 +104,7 @@ class GenAiMetrics:
             "gen_ai.server.time_per_output_token", "After the first, as seen by the gateway.", PER_TOKEN
         )
         self._served: set[str] = set()
+        self._places: list[_Place] = []  # those that have anything to count
         self.adopt(Names(lambda _: None))
 
     def families(self) -> list[Counter | Histogram]:
@@ -112,6 +112,7 @@ class GenAiMetrics:
 
     def adopt(self, names: Names) -> None:
         """Calls that are told from now on are named as this policy says."""
+        self.flush()
         self._names = names
         self._b, self._c = names.generation != "c", names.generation != "b"
         self._place = lru_cache(_MAX_PLACES)(self._found)  # most operations are like one before
@@ -122,14 +123,31 @@ class GenAiMetrics:
             return
         error = error_of(record, attempt)
         place = self._place(operation, attempt.provider, record.model, attempt.reported.model, error)
-        if place.inference:
-            place.inference(attempt.duration_s)
-        if place.operated:
-            place.operated(attempt.duration_s)
+        if not place.durations:
+            self._places.append(place)
+        place.durations.append(attempt.duration_s)
         if record.stream and attempt.first_chunk_s is not None:
             self._stream(place, attempt, attempt.first_chunk_s)
         if operation != "fetch_response":
             self._usage(place, attempt)
+
+    def flush(self) -> None:
+        for place in self._places:
+            self._count(place)
+        self._places.clear()
+
+    def _count(self, place: _Place) -> None:
+        is_inference = place.operation in _INFERENCE
+        if self._c and is_inference:
+            self.duration.observe_all(place.timed, place.durations)
+        if self._b or not is_inference:
+            self.operation.observe_all(place.timed, place.durations)
+        if place.taken:
+            self.input_size.observe_all(place.timed, place.taken)
+        if place.given:
+            self.output_size.observe_all(place.timed, place.given)
+        for counted in (place.durations, place.taken, place.given):
+            counted.clear()
 
     def _stream(self, place: _Place, attempt: Attempt, first_s: float) -> None:
         if self._b:
@@ -155,15 +173,17 @@ class GenAiMetrics:
             self.token_usage.observe((*place.base, "input"), taken)
             if place.operation != "embeddings":
                 self.token_usage.observe((*place.base, "output"), given)
-        reported = attempt.reported if is_reported else Reported()
-        if place.input_size:
-            place.input_size(taken)
-            _split(self.input, place, taken, reported.audio_input_tokens, reported.image_input_tokens)
-        if place.output_size:
-            place.output_size(given)
+        if self._c:
+            self._sizes(place, taken, given, attempt.reported if is_reported else _NOTHING)
+            if is_reported:
+                self._parts(place, usage)
+
+    def _sizes(self, place: _Place, taken: int, given: int, reported: Reported) -> None:
+        place.taken.append(taken)
+        _split(self.input, place, taken, reported.audio_input_tokens, reported.image_input_tokens)
+        if place.operation != "embeddings":
+            place.given.append(given)
             _split(self.output, place, given, reported.audio_output_tokens, reported.image_output_tokens)
-        if self._c and is_reported:
-            self._parts(place, usage)
 
     def _parts(self, place: _Place, usage: Usage) -> None:
         if usage.cached_input:
@@ -176,19 +196,7 @@ class GenAiMetrics:
     def _found(self, operation: str, provider: str, model: str, served: str, error: str) -> _Place:
         asked = (self._names.rule_for(model) or OTHER) if model else ""
         base = (operation, self._names.providers.get(provider, provider), asked, self._served_as(served))
-        timed = (*base, _closed(error))
-        is_inference = operation in _INFERENCE
-        has_sizes = self._c and operation != "fetch_response"
-        return _Place(
-            operation,
-            base,
-            timed,
-            unknown=(*base, "unknown"),
-            inference=self.duration.at(timed) if self._c and is_inference else None,
-            operated=self.operation.at(timed) if self._b or not is_inference else None,
-            input_size=self.input_size.at(timed) if has_sizes else None,
-            output_size=self.output_size.at(timed) if has_sizes and operation != "embeddings" else None,
-        )
+        return _Place(operation, base, timed=(*base, _closed(error)), unknown=(*base, "unknown"))
 
     def _served_as(self, model: str) -> str:
         if not model or model in self._served:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from select import PIPE_BUF
 from typing import Any, BinaryIO, TextIO
 
 import orjson
@@ -52,7 +53,8 @@ class _Timestamp:
 
 
 class Lines:
-    """A binary stream whose lines of one turn of the event loop leave in one system call.
+    """A binary stream whose lines of one turn of the event loop leave together, in as many system calls as it takes
+    for each to be of whole lines and no longer than what a pipe takes at once (POSIX, PIPE_BUF): workers share one.
 
     Outside of `gathered` and in other threads each line leaves at once. Nothing waits longer than its turn.
     """
@@ -87,10 +89,21 @@ class Lines:
     def _flush(self) -> None:
         self._due = False
         pending, self._pending = self._pending, []
-        data = memoryview(b"".join(pending))
-        while data:  # standard error may be unbuffered, and then writes less than it was given
-            data = data[self._out.write(data) :]
-        self._out.flush()
+        for part in _parts(b"".join(pending)):
+            data = memoryview(part)
+            while data:  # standard error may be unbuffered, and then writes less than it was given
+                data = data[self._out.write(data) :]
+            self._out.flush()
+
+
+def _parts(data: bytes) -> Iterator[bytes]:
+    """Whole lines of at most PIPE_BUF bytes together; a longer line is a part by itself."""
+    begin = 0
+    while len(data) - begin > PIPE_BUF:
+        end = data.rfind(b"\n", begin, begin + PIPE_BUF) + 1 or data.find(b"\n", begin) + 1
+        yield data[begin:end]
+        begin = end
+    yield data[begin:]
 
 
 def _json_line(_: object, __: str, event: EventDict) -> bytes:
@@ -138,6 +151,7 @@ class CallLog:
     """The Sink that writes one line per call, at level info.
 
     A line in JSON is the one that structlog would write, made without its chain of processors: every call has one.
+    Those of a batch have the time of its first and leave together, when it is flushed.
     """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
@@ -145,6 +159,8 @@ class CallLog:
         self._is_told = log.is_enabled_for(logging.INFO)
         self._bound = structlog.get_context(self._log)
         self._timestamp = _Timestamp()
+        self._lines: list[bytes] = []
+        self._time = ""
         out = self._log._logger  # type: ignore[attr-defined]  # what every bound logger of structlog wraps
         self._write_json: Callable[[bytes], None] | None = out.info if isinstance(out, structlog.BytesLogger) else None
 
@@ -155,12 +171,19 @@ class CallLog:
         if self._write_json is None:
             self._log.info("call", **fields)
             return
+        if not self._lines:
+            self._time = self._timestamp.now()
         if self._bound:
             fields = {**self._bound, **fields}
         fields["event"] = "call"
         fields["level"] = "info"
-        fields["time"] = self._timestamp.now()
-        self._write_json(orjson.dumps(fields, default=repr))
+        fields["time"] = self._time
+        self._lines.append(orjson.dumps(fields, default=repr))
+
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines and self._write_json is not None:
+            self._write_json(b"\n".join(lines))
 
 
 def call_fields(record: Record) -> dict[str, Any]:

@@ -1,50 +1,55 @@
 """The metrics of this process: the gateway's own here, those of the GenAI conventions in `genai_metrics.py`.
 
-Own code because it is on the hot path: one dictionary look-up and one bisection a sample. Label sets are closed (they
-come from the policy and from tables in the code, never from what a caller sent) and a snapshot is plain data, so that a
-supervisor can add up its workers. `Metrics` is the one table of all families: Prometheus' text, OTLP series, the
-reference page and the dashboards are made or checked from it.
+Own code because it is on the hot path: calls of one kind wait together and are counted as one, sample by sample only
+where there is a histogram. Label sets are closed (they come from the policy and from tables in the code, never from
+what a caller sent) and a snapshot is plain data, so that a supervisor can add up its workers. `Metrics` is the one
+table of all families: Prometheus' text, OTLP series, the reference page and the dashboards are made or checked from it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from gateway.core.model import Attempt, Record
 from gateway.core.money import NANO
 from gateway.core.rules import Verdict
-from gateway.core.usage import BUCKETS
-from gateway.sinks.families import Counter, Gauge, Histogram, Labels, Observe
+from gateway.core.usage import BUCKETS, Usage
+from gateway.sinks.families import Counter, Gauge, Histogram, Labels
 from gateway.sinks.genai_metrics import GenAiMetrics, Names
 from gateway.sinks.otlp_encode import Series
 
 Snapshot = dict[str, dict[Labels, float] | dict[Labels, list[float]]]
-_MAX_PLACES = 4096
+_MAX_KINDS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class _CallPlace:
-    """The label sets of one kind of call, and the histograms that hold every one of its kind."""
+@dataclass(slots=True)
+class _Calls:
+    """Of one kind, and not counted yet. Seconds."""
 
     labels: Labels
     where: Labels
-    duration: Observe
-    overhead: Observe
+    durations: list[float] = field(default_factory=list)
+    overheads: list[float] = field(default_factory=list)
+    first_bytes: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _AttemptPlace:
-    """The label sets of one kind of attempt. `tokens` are in the order of `BUCKETS`."""
+@dataclass(slots=True)
+class _Attempts:
+    """Of one kind, and not counted yet. `tokens` are the label sets in the order of `BUCKETS`."""
 
     labels: Labels
     provider: Labels
     tokens: tuple[Labels, ...]
+    usages: list[Usage] = field(default_factory=list)
+    cost_nano: int = 0
 
 
 class Metrics:
-    """A Sink for Records, and the counters that have no Record."""
+    """A Sink for Records, and the counters that have no Record. What was recorded waits for `flush`, or until somebody
+    looks."""
 
     def __init__(self) -> None:
         self._of_calls()
@@ -52,8 +57,11 @@ class Metrics:
         self._of_accounting()
         self._of_the_process()
         self.gen_ai = GenAiMetrics()
-        self._call_place = lru_cache(_MAX_PLACES)(self._found)  # most calls are like one before
-        self._attempt_place = lru_cache(_MAX_PLACES)(_attempt_place)
+        self._calls_of = lru_cache(_MAX_KINDS)(_calls)  # most calls are like one before
+        self._attempts_of = lru_cache(_MAX_KINDS)(_attempts)
+        self._calls_waiting: list[_Calls] = []  # those that have any
+        self._attempts_waiting: list[_Attempts] = []
+        self._phases_waiting: defaultdict[str, list[float]] = defaultdict(list)
 
     def _of_calls(self) -> None:
         where = ("endpoint", "provider")
@@ -106,15 +114,17 @@ class Metrics:
         self.gen_ai.adopt(names)
 
     def record(self, record: Record) -> None:
-        place = self._call_place(record.endpoint, record.provider, record.status, record.outcome)
-        self.calls.add(place.labels)
+        calls = self._calls_of(record.endpoint, record.provider, record.status, record.outcome)
+        if not calls.durations:
+            self._calls_waiting.append(calls)
+        calls.durations.append(record.duration_s)
+        calls.overheads.append(max(0.0, record.duration_s - record.upstream_s))
+        if record.first_byte_s is not None:
+            calls.first_bytes.append(record.first_byte_s)
         if record.error:
             self.refusals.add((record.error,))
-        place.duration(record.duration_s)
-        place.overhead(max(0.0, record.duration_s - record.upstream_s))
-        if record.first_byte_s is not None:
-            self.first_byte.observe(place.where, record.first_byte_s)
-        self.phases.observe_each(record.phase_s)
+        for phase, seconds in record.phase_s.items():
+            self._phases_waiting[phase].append(seconds)
         for verdict in record.verdicts:
             if verdict.is_told:
                 self._verdict(verdict)
@@ -124,19 +134,12 @@ class Metrics:
         for name, percent in record.warnings:
             self.warnings.add((name, str(percent)))
 
-    def _found(self, endpoint: str, provider: str, status: int, outcome: str) -> _CallPlace:
-        where = (endpoint or "none", provider or "none")
-        labels = (*where, str(status), outcome)
-        return _CallPlace(labels, where, self.duration.at(where), self.overhead.at(where))
-
     def _attempt(self, attempt: Attempt) -> None:
-        place = self._attempt_place(attempt.provider, attempt.state)
-        self.attempts.add(place.labels)
-        for labels, count in zip(place.tokens, attempt.usage.counts(), strict=True):
-            if count:
-                self.tokens.add(labels, count)
-        if attempt.cost_nano:
-            self.cost.add(place.provider, attempt.cost_nano / NANO)
+        attempts = self._attempts_of(attempt.provider, attempt.state)
+        if not attempts.usages:
+            self._attempts_waiting.append(attempts)
+        attempts.usages.append(attempt.usage)
+        attempts.cost_nano += attempt.cost_nano or 0
         for flag in attempt.flags:
             self.flags.add((attempt.provider, flag))
 
@@ -147,11 +150,47 @@ class Metrics:
         for kind, count in verdict.kinds.items():
             self.findings.add((*where, kind), count)
 
+    def flush(self) -> None:
+        for calls in self._calls_waiting:
+            self._count_calls(calls)
+        for attempts in self._attempts_waiting:
+            self._count_attempts(attempts)
+        for phase, seconds in self._phases_waiting.items():
+            self.phases.observe_all((phase,), seconds)
+        self._calls_waiting.clear()
+        self._attempts_waiting.clear()
+        self._phases_waiting.clear()
+        self.gen_ai.flush()
+
+    def _count_calls(self, calls: _Calls) -> None:
+        self.calls.add(calls.labels, len(calls.durations))
+        for family, samples in (
+            (self.duration, calls.durations),
+            (self.overhead, calls.overheads),
+            (self.first_byte, calls.first_bytes),
+        ):
+            if samples:
+                family.observe_all(calls.where, samples)
+                samples.clear()
+
+    def _count_attempts(self, attempts: _Attempts) -> None:
+        self.attempts.add(attempts.labels, len(attempts.usages))
+        counts = zip(*(usage.counts() for usage in attempts.usages), strict=True)
+        for labels, count in zip(attempts.tokens, map(sum, counts), strict=True):
+            if count:
+                self.tokens.add(labels, count)
+        if attempts.cost_nano:
+            self.cost.add(attempts.provider, attempts.cost_nano / NANO)
+        attempts.usages.clear()
+        attempts.cost_nano = 0
+
     def snapshot(self) -> Snapshot:
+        self.flush()
         return {family.name: dict(family.values) for family in self.families()}  # type: ignore[misc]
 
     def render(self) -> str:
         """Prometheus' text format."""
+        self.flush()
         parts: list[str] = []
         for family in self.families():
             parts += [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}", *family.lines()]
@@ -159,11 +198,17 @@ class Metrics:
 
     def series(self) -> list[Series]:
         """For OTLP: the families that have samples."""
+        self.flush()
         return [family.series() for family in self.families() if family.values]
 
 
-def _attempt_place(provider: str, state: str) -> _AttemptPlace:
-    return _AttemptPlace((provider, state), (provider,), tuple((provider, bucket) for bucket in BUCKETS))
+def _calls(endpoint: str, provider: str, status: int, outcome: str) -> _Calls:
+    where = (endpoint or "none", provider or "none")
+    return _Calls((*where, str(status), outcome), where)
+
+
+def _attempts(provider: str, state: str) -> _Attempts:
+    return _Attempts((provider, state), (provider,), tuple((provider, bucket) for bucket in BUCKETS))
 
 
 def merged(snapshots: Iterable[Snapshot]) -> Metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
@@ -15,27 +16,20 @@ SWEEP_AT = 4096
 IDLE_MAX = 100_000
 
 
+_Past = tuple[Mapping[Unit, int], bool]
+"""What a lease that was settled came to, and whether it was known: a repetition changes nothing, and a seed that was
+read from the ledger before its end books it."""
+
+
 class _Lease:
     """`grown`: what was reserved on top, by unit."""
 
     __slots__ = ("asks", "expires", "grown")
 
     def __init__(self, asks: Sequence[Ask], expires: float) -> None:
-        self.asks = tuple(asks)
+        self.asks = asks
         self.expires = expires
         self.grown: dict[Unit, int] = {}
-
-
-class _Past:
-    """A lease that was settled, or would have been had it been `known`: a repetition changes nothing, and a seed that
-    was read from the ledger before its end books it."""
-
-    __slots__ = ("actual", "at", "known")
-
-    def __init__(self, actual: Mapping[Unit, int], known: bool, at: float) -> None:
-        self.actual = actual
-        self.known = known
-        self.at = at
 
 
 class MemoryStore:
@@ -48,17 +42,18 @@ class MemoryStore:
         self._counters: dict[str, Counter] = {}
         self._leases: dict[str, _Lease] = {}
         self._past: dict[str, _Past] = {}
+        # In order, and apart: what was dropped from the front of a dictionary is stepped over to find its first key.
+        self._ends: deque[tuple[float, str]] = deque()
         self._sweep_at = SWEEP_AT
 
     async def reserve(self, lease: str, asks: Sequence[Ask], ttl_s: float) -> Granted | Denied | Unseeded:
-        now = self._clock.monotonic()
+        now, wall = self._clock.monotonic(), self._clock.wall()
         asked: list[tuple[Ask, Counter]] = []
         for ask in asks:
             counter = self._counters.get(ask.key) or self._begin(ask, now)
             if counter is None:
                 return self._unseeded(asks)
             asked.append((ask, counter))
-        wall = self._clock.wall()
         if lease not in self._leases and lease not in self._past:
             for index, (ask, counter) in enumerate(asked):
                 limit = ask.limit
@@ -93,10 +88,10 @@ class MemoryStore:
 
     async def settle(self, lease: str, actual: Mapping[Unit, int]) -> bool:
         if (past := self._past.get(lease)) is not None:
-            return past.known
+            return past[1]
         now = self._clock.monotonic()
         held = self._leases.pop(lease, None)
-        self._bury(lease, _Past(actual, held is not None, now))
+        self._bury(lease, (actual, held is not None), now)
         if held is None:
             return False
         for ask in held.asks:
@@ -132,7 +127,7 @@ class MemoryStore:
         counter = Counter(max(0, seed.spent), ask.window_end_at)
         for lease, amount in seed.open.items():
             if (past := self._past.get(lease)) is not None:
-                counter.spent += past.actual.get(ask.limit.unit, 0)
+                counter.spent += past[0].get(ask.limit.unit, 0)
             else:
                 counter.hold(lease, amount)
                 self._adopt(lease, ask, now + ttl_s)
@@ -178,10 +173,11 @@ class MemoryStore:
         if held is None:
             self._leases[lease] = _Lease((ask,), expires)
         elif all(other.key != ask.key for other in held.asks):
-            held.asks += (ask,)
+            held.asks = (*held.asks, ask)
 
-    def _bury(self, lease: str, past: _Past) -> None:
-        """They stand in the order of their end, so the old ones are in front."""
-        while self._past and self._past[oldest := next(iter(self._past))].at + SETTLED_S <= past.at:
-            del self._past[oldest]
+    def _bury(self, lease: str, past: _Past, now: float) -> None:
+        ends = self._ends
+        while ends and ends[0][0] + SETTLED_S <= now:
+            del self._past[ends.popleft()[1]]
         self._past[lease] = past
+        ends.append((now, lease))

@@ -103,14 +103,11 @@ class HttpReply:
         if not self.ended and self._fault is None:
             self._fault = fault
 
-    async def news(self) -> None:
-        """Returns when something has been fed. The state that is waited for stands in the reply and not in its
+    def news(self) -> asyncio.Future[None]:
+        """Done when something has been fed. The state that is waited for stands in the reply and not in its
         connection: that may already serve the next exchange when the one who waits here comes to run."""
         self._waiter = self._connection.loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -118,7 +115,7 @@ class HttpReply:
 
     @property
     def waiting(self) -> bool:
-        return self._waiter is not None
+        return self._waiter is not None and not self._waiter.done()
 
     @property
     def fault(self) -> UpstreamFault | None:
@@ -221,10 +218,10 @@ class Connection(asyncio.Protocol):
                 raise reply.fault
             await reply.news()
 
-    async def more(self, reply: HttpReply) -> None:
-        """Returns when there is news for `reply`, within the time between two reads."""
+    def more(self, reply: HttpReply) -> asyncio.Future[None]:
+        """Done when there is news for `reply`, within the time between two reads."""
         self._expect(self._timeouts.idle_s, IDLE_TIMEOUT)
-        await reply.news()
+        return reply.news()
 
     def resume(self, reply: HttpReply) -> None:
         if self._reading_paused and self._reply is reply and self._transport is not None:

@@ -55,7 +55,7 @@ class Http:
         been used before and was closed without a byte."""
         length = len(body) if isinstance(body, bytes) else content_length
         head = self._head(method, target, headers, length, has_body=not isinstance(body, bytes) or bool(body))
-        connection = await self._acquire()
+        connection = self._reusable() or await self._acquire()
         reused = connection.used
         try:
             return await self._exchange(connection, method, head, body, length)
@@ -106,16 +106,23 @@ class Http:
 
     # -- the pool
 
+    def _reusable(self) -> Connection | None:
+        """An idle connection, the one that was used last."""
+        now = self._loop.time()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable() and self._fresh(connection, now):
+                return connection
+            connection.abort()
+        return None
+
     async def _acquire(self) -> Connection:
         while True:
             if self._closed:
                 raise UpstreamFault(CONNECT_FAILED, "provider removed")
-            now = self._loop.time()
-            while self._idle:
-                connection = self._idle.pop()
-                if connection.reusable() and self._fresh(connection, now):
-                    return connection
-                connection.abort()
+            connection = self._reusable()
+            if connection is not None:
+                return connection
             if len(self._all) + self._opening < self._pool.max_connections:
                 return await self._open()
             handed = await self._wait_for_one()

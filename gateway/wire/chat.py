@@ -63,7 +63,9 @@ class Chat:
         if not messages:
             raise fields.wrong_value("messages", "a list of at least one message")
         for index, message in enumerate(messages):
-            if not _is_plain(message):
+            # One text and no calls: most messages are such, and need no closer look.
+            is_plain = type(message.get("content")) is str and type(message.get("role")) is str
+            if not is_plain or "tool_calls" in message:
                 _message(message, f"messages[{index}]")
 
     def wants_usage_injected(self, document: dict[str, Any]) -> bool:
@@ -79,11 +81,6 @@ class Chat:
         return choices.ChoicesState()
 
     error_event = staticmethod(choices.error_event)
-
-
-def _is_plain(message: dict[str, Any]) -> bool:
-    """One text and no calls: most messages are, and need no closer look."""
-    return type(message.get("content")) is str and type(message.get("role")) is str and "tool_calls" not in message
 
 
 def _message(message: dict[str, Any], param: str) -> None:

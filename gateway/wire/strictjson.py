@@ -27,10 +27,13 @@ def parse(raw: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUE
     if b"\\" in raw and b"\\u0000" in raw and b"\\u0000" in _without_escapes(raw):  # the cheapest look first
         raise Refusal("invalid_encoding", "Strings must not contain the character NUL.")
     document = _loaded(raw)
+    is_shallow = raw.count(b"{") + raw.count(b"[") <= max_depth  # strings counted in, so without a look at the tree
+    if is_shallow and orjson.dumps(document) == raw:
+        return document
     members, depth = _measured(document)
     if depth > max_depth:
         raise _too_deep(max_depth)
-    if orjson.dumps(document) != raw and members != _structure(raw).count(b":"):
+    if (is_shallow or orjson.dumps(document) != raw) and members != _structure(raw).count(b":"):
         raise Refusal("duplicate_key", "A key stands twice in the same object.", param=_repeated_key(raw))
     return document
 

@@ -119,12 +119,13 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
+SHARED = "    objects: shared\n"
 UPLOAD = "passthrough:\n  files: {path: '/v1/files/*', methods: [GET, POST], provider: fake}\n"
 
 
 @pytest.fixture
 async def uploads(provider, tmp_path):
-    async with running(policy_for(provider.base_url, rest=UPLOAD), tmp_path) as gateway:
+    async with running(policy_for(provider.base_url, provider=SHARED, rest=UPLOAD), tmp_path) as gateway:
         yield gateway
 
 
@@ -182,7 +183,7 @@ async def test_an_upload_flows_before_it_is_whole(uploads, provider):
 
     server = await asyncio.start_server(read_head, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    policy = policy_for(f"http://127.0.0.1:{port}/v1", rest=UPLOAD).encode()
+    policy = policy_for(f"http://127.0.0.1:{port}/v1", provider=SHARED, rest=UPLOAD).encode()
     assert await uploads.gateway.reload((("policy.yaml", policy),))
     raw = await uploads.connect()
     head = raw.request("POST", "/v1/files/x", b"", KEY, (("Content-Type", "audio/wav"), ("Content-Length", "9")))

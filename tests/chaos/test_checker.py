@@ -12,7 +12,7 @@ from chaos.history import Budget, Counter, Fault, History, Row, Seen, Served
 BUDGETS = (
     Budget("team", "team", "red", 5_000),
     Budget("each:ann", "caller", "ann", 5_000),
-    Budget("later", "caller", "ann", 5_000, since_at=1e9),
+    Budget("hourly", "caller", "ann", 5_000, "hour"),
 )
 KILL = Fault("kill", at=50.0, until=52.0, kills=True)
 
@@ -33,6 +33,12 @@ def seen(number, **changes):
     return replace(Seen(f"t{number}", "ann", "", at, at + 1, 200, complete=True), **changes)
 
 
+def counter_of(budget, rows):
+    window = "1970-01-01T00" if budget.window == "hour" else ""
+    spent = sum(row.cost_nano for row in rows if budget.covers(row) and budget.window_of(row) == window)
+    return Counter(budget.amount_nano, spent, 0, window)
+
+
 def history(*calls, **changes):
     """From (served, row, seen); None where a side saw nothing. The counters are the sums of the rows."""
     rows = [row for _, row, _ in calls if row is not None]
@@ -42,10 +48,7 @@ def history(*calls, **changes):
         seen=[seen for _, _, seen in calls if seen is not None],
         faults=[KILL],
         budgets=BUDGETS,
-        counters={
-            budget.name: Counter(budget.amount_nano, sum(row.cost_nano for row in rows if budget.covers(row)), 0)
-            for budget in BUDGETS
-        },
+        counters={budget.name: counter_of(budget, rows) for budget in BUDGETS},
     )
     return replace(made, **changes)
 
@@ -184,11 +187,25 @@ def test_a_counter_that_is_not_the_sum_of_its_rows_is_found(counter, rule):
     assert [(one.rule, one.subject) for one in check(replace(sound, counters=counters))] == [(rule, "team")]
 
 
-def test_rows_from_before_a_budgets_window_are_not_its():
-    sound = history(SOUND["answered"])
-    assert sound.counters["later"].spent_nano == 0
-    wrong = {**sound.counters, "later": Counter(5_000, 500, 0)}
-    assert [one.subject for one in check(replace(sound, counters=wrong))] == ["later"]
+def test_a_counter_holds_the_rows_of_its_window_by_the_gateways_clock():
+    """Which may have stepped, over the end of a window and back"""
+    calls = [(served(n), row(n, shown_at=shown_at), seen(n)) for n, shown_at in ((1, 3599.0), (2, 3600.0), (3, 0.0))]
+    for window, spent in (("1970-01-01T00", 1_000), ("1970-01-01T01", 500), ("1970-01-01T02", 0)):
+        sound = history(*calls)
+        counters = {**sound.counters, "hourly": Counter(5_000, spent, 0, window)}
+        assert check(replace(sound, counters=counters)) == []
+        counters = {**sound.counters, "hourly": Counter(5_000, spent + 1, 0, window)}
+        assert [one.subject for one in check(replace(sound, counters=counters))] == ["hourly"]
+
+
+def test_every_window_of_a_budget_has_its_amount():
+    hourly = {"budgets": (Budget("hourly", "caller", "ann", 1_000, "hour"),)}
+    hourly["counters"] = {"hourly": Counter(1_000, 1_000, 0, "1970-01-01T00")}
+    calls = [(served(n), row(n, shown_at=3600.0 * (n % 2)), seen(n)) for n in range(1, 5)]
+    assert check(history(*calls, **hourly)) == []
+    over = history(*calls, (served(5), row(5, shown_at=3600.0), seen(5)), **hourly)
+    assert [(one.rule, one.subject) for one in check(over)] == [("overshoot", "hourly 1970-01-01T01")]
+    assert overshoot_nano(over) == 500
 
 
 def test_spend_above_a_budget_is_found_and_open_attempts_count():
@@ -218,6 +235,9 @@ def test_one_key_is_charged_once():
     assert check(history((first, paid, asked), (again, partial, asked))) == []
     replayed = history((first, paid, asked), (None, None, asked))
     assert check(replayed) == []
+    next_day = replace(other, shown_at=paid.shown_at + 86400)
+    later = history((first, paid, asked), (again, next_day, asked), counters=history((first, paid, asked)).counters)
+    assert "twice" not in {one.rule for one in check(later)}
 
 
 def test_the_unknown_share_is_of_what_is_charged():

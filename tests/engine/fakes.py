@@ -327,15 +327,18 @@ class FakeLedger:
         else:
             self.keys[key] = (self.keys[key][0], reply)
 
-    async def own(self, thing: str, team: str, caller: str, provider: str, at: float) -> None:
-        await asyncio.sleep(0)
-        self.things.setdefault(thing, (team, caller, provider))
-
-    async def owner(self, thing: str) -> tuple[str, str, str] | None:
+    async def own(self, things: Sequence[str], team: str, caller: str, provider: str, at: float) -> None:
         await asyncio.sleep(0)
         if self.full:
             raise LedgerDown
-        return self.things.get(thing)
+        for thing in things:
+            self.things.setdefault(thing, (team, caller, provider))
+
+    async def owners(self, things: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+        await asyncio.sleep(0)
+        if self.full:
+            raise LedgerDown
+        return {thing: self.things[thing] for thing in things if thing in self.things}
 
     async def close(self) -> None:
         self.closed = True

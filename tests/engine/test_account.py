@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,19 @@ async def test_the_provider_is_asked_when_its_intent_is_on_disk() -> None:
         "m",
     )
     assert intent.reserved_nano > 1000
+
+
+async def test_what_calls_of_one_plan_share_is_written_down_as_one_origin_and_a_narrower_plan_has_its_own() -> None:
+    plan = Plan("v-1", (Target("a", "m"), Target("b", "n")), output_cap=100)
+    ledger = FakeLedger()
+    accounts, runtime = accounts_for(ledger), runtime_for({"m": (TargetRule("a", None), TargetRule("b", None))})
+    for number, each in enumerate((plan, plan, replace(plan, targets=plan.targets[1:]))):
+        told = record()
+        told.call_id = f"call-{number}"
+        await opened(call_of(), each, runtime, told, accounts)
+    first, second, narrower = [intent.origin for intent in ledger.intents.values()]
+    assert first is second
+    assert (first.provider, first.target, narrower.provider, narrower.target) == ("a", "m", "b", "n")
 
 
 async def test_a_ledger_that_takes_no_rows_refuses_the_call_and_nothing_is_sent() -> None:

@@ -35,6 +35,12 @@ def test_a_header_that_connection_lists_is_hop_by_hop():
     assert b"idempotency-key" not in names(to_provider(sent, coding=b"identity"))
 
 
+def test_what_the_second_of_two_connection_headers_lists_is_hop_by_hop_too():
+    """HTTP-16"""
+    sent = [HOST, (b"connection", b"keep-alive"), (b"connection", b"Idempotency-Key"), (b"idempotency-key", b"k")]
+    assert b"idempotency-key" not in names(to_provider(sent, coding=b"identity"))
+
+
 def test_only_listed_headers_reach_the_caller():
     """SSRF-11"""
     received = [

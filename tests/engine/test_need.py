@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.accounts import Balance, Denied, Limit
+from gateway.core.accounts import Balance, Denied, Limit, Terms
 from gateway.core.errors import Refusal
-from gateway.core.model import Call, Plan, Target
-from gateway.core.rates import cost
+from gateway.core.model import Call, Plan, Provider, Target
+from gateway.core.rates import Rates, cost
 from gateway.core.usage import Usage
-from gateway.engine.need import Need, asks_of, fits_at_best, need_of
+from gateway.core.windows import bound
+from gateway.engine.need import Need, asks_of, fits_at_best, need_of, terms_of
 from gateway.policy.compile import Accounting, TargetRule
 from gateway.tokens.bound import PREAMBLE
 from gateway.tokens.images import LARGEST
@@ -171,6 +172,39 @@ def test_an_unknown_price_is_the_flat_charge_or_passes_as_policy_says() -> None:
     assert needed(call_of(), plan_of(MONEY), prices=FakePrices(), accounting=allow).nano is None
 
 
+class DearerFrom:
+    """Prices that double at the wall time `at`. `asked` is how often they were looked up."""
+
+    version = "fake"
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+        self.asked = 0
+
+    def rates(self, provider: Provider, model: str, tier: str, at: float) -> Rates | None:
+        self.asked += 1
+        return rates_for(input=0, output=2_000_000 if at >= self._at else 1_000_000)
+
+
+def test_prices_are_looked_up_once_a_minute_and_a_new_one_holds_from_its_minute_on() -> None:
+    whole_minute = 1_700_000_040.0
+    prices = DearerFrom(whole_minute)
+    runtime, plan, call = runtime_for(RULES, prices=prices), plan_of(MONEY), call_of(max_tokens=10)
+    reserved = [need_of(call, plan, runtime, whole_minute + after).nano for after in (-60, -30, -0.001, 0, 59, -1)]
+    assert reserved == [10, 10, 10, 20, 20, 10]
+    assert prices.asked == 3
+
+
+def test_a_reservation_is_in_the_window_that_it_begins_in() -> None:
+    """BUD-14: the same plan before and after midnight."""
+    midnight = 1_700_006_400.0
+    runtime, plan = runtime_for(RULES, prices=PRICES), plan_of(limit_for("usd", window="day"))
+    before, after = (terms_of(plan, runtime, at).asks[0] for at in (midnight - 0.001, midnight))
+    assert before == bound(plan.limits[0], 0, midnight - 1)
+    assert after == bound(plan.limits[0], 0, midnight)
+    assert before.window_end_at == after.window_start_at == midnight
+
+
 def test_a_passed_through_call_reserves_its_charge() -> None:
     call = call_for("passthrough")
     assert needed(call, plan_of(MONEY, charge_nano=5)).nano == 5
@@ -193,8 +227,8 @@ def test_a_further_attempt_asks_for_everything_but_a_further_request() -> None:
     """BUD-15."""
     limits = [limit_for("requests"), limit_for("tokens"), limit_for("calls"), MONEY]
     need = Need(30, 12, 77)
-    first = asks_of(limits, need, LOADED_AT, first=True)
-    again = asks_of(limits, need, LOADED_AT, first=False)
+    terms = terms_of(plan_of(*limits), runtime_for(RULES, prices=PRICES), LOADED_AT)
+    first, again = asks_of(terms, need, first=True), asks_of(terms, need, first=False)
     assert [(ask.limit.unit, ask.amount) for ask in first] == [
         ("requests", 1), ("tokens", 42), ("calls", 1), ("usd", 77),
     ]  # fmt: skip
@@ -202,7 +236,7 @@ def test_a_further_attempt_asks_for_everything_but_a_further_request() -> None:
 
 
 def denied_by(limit: Limit, amount: int, remaining: int) -> bool:
-    (ask,) = asks_of([limit], Need(amount, 0, amount), LOADED_AT, first=True)
+    (ask,) = asks_of(Terms(asks=(bound(limit, 0, LOADED_AT),)), Need(amount, 0, amount), first=True)
     return fits_at_best([ask], Denied(0, Balance(ask.key, limit.amount, limit.amount - remaining, 0), None))
 
 

@@ -178,11 +178,14 @@ class Rows(LedgerContract):
             await found(Query(where=(("secret", ""),)))
 
     @pytest.mark.parametrize(
-        "table, column", [("intents", "reserved_nano"), ("outcomes", "cost_nano"), ("corrections", "delta_nano")]
+        "table, column",
+        [("intents", "reserved_nano"), ("extensions", "nano"), ("outcomes", "cost_nano"), ("corrections", "delta_nano")],
     )
     async def test_a_row_cannot_be_changed_or_removed(self, ledger: Ledger, table: str, column: str) -> None:
         """LED-08"""
-        await spend(ledger, "1")
+        await ledger.intend(intent("1"))
+        await ledger.extend("1", 500, 25, NOON)
+        await ledger.conclude(outcome("1"))
         await ledger.correct("1", 5, "because", NOON)
         before = await everything(ledger)
         for statement in (f"UPDATE {table} SET {column} = 1", f"DELETE FROM {table}"):
@@ -191,11 +194,56 @@ class Rows(LedgerContract):
         assert await everything(ledger) == before
 
 
+class Extensions(LedgerContract):
+    """What a running attempt reserves further is held as durably as what it began with."""
+
+    async def test_an_open_attempt_holds_all_its_extensions_until_it_ends(self, opened: Opened) -> None:
+        one, other = await opened("a"), await opened("b")
+        await asyncio.gather(one.intend(intent("1")), one.intend(intent("2")))
+        await one.extend("1", 500, 25, NOON + 1)
+        await one.extend("1", 1500, 75, NOON + 2)
+        assert await other.entry("1") == Entry(intent("1"), None, extended_nano=2000, extended_tokens=100)
+        assert dict((await other.seed(ask())).open) == {"1": 3000, "2": 1000}
+        await one.conclude(outcome("1", 700))
+        ended = Entry(intent("1"), outcome("1", 700), extended_nano=2000, extended_tokens=100)
+        assert await everything(other) == [ended, Entry(intent("2"), None)]
+        assert await other.seed(ask()) == Seed(700, {"2": 1000})
+        assert [total.cost_nano for total in await other.totals(Query(), ())] == [700]
+
+    async def test_what_dead_processes_left_open_costs_its_extensions_too(self, opened: Opened) -> None:
+        one, dead = await opened("a"), await opened("b")
+        await asyncio.gather(*(dead.intend(intent(attempt, node="b")) for attempt in "123"))
+        await dead.extend("1", 500, 25, NOON + 1)
+        await dead.extend("2", 600, 25, NOON + 1)
+        await self.lapse("b")
+        assert await one.close_orphan("1", NOON + 2) == 1500
+        assert await one.recover(NOON + 2) == 2
+        assert {entry.intent.attempt: entry.outcome and entry.outcome.cost_nano for entry in await everything(one)} == {
+            "1": 1500, "2": 1600, "3": 1000,
+        }  # fmt: skip
+
+    async def test_what_does_not_run_is_not_extended(self, ledger: Ledger) -> None:
+        await spend(ledger, "1")
+        await asyncio.gather(*(ledger.extend(attempt, 500, 25, NOON + 2) for attempt in ("1", "never")))
+        assert await everything(ledger) == [Entry(intent("1"), outcome("1"))]
+        await ledger.intend(intent("never"))
+        assert await ledger.entry("never") == Entry(intent("never"), None)
+
+    async def test_a_roll_up_takes_the_extensions_along(self, ledger: Ledger) -> None:
+        for _ in range(2):  # a second attempt, which may lie where the first one lay
+            await ledger.intend(intent("1", NOON - DAY))
+            assert await ledger.entry("1") == Entry(intent("1", NOON - DAY), None)
+            await ledger.extend("1", 500, 25, NOON - DAY)
+            await ledger.conclude(outcome("1", 3))
+            assert await ledger.roll_up(NOON) == 1
+        assert [(total.attempts, total.cost_nano) for total in await ledger.totals(Query(), ())] == [(2, 6)]
+
+
 class Recovery(LedgerContract):
     """What a process left open when it died."""
 
     async def test_an_orphan_costs_what_was_reserved(self, ledger: Ledger) -> None:
-        await ledger.intend(intent("1", reserved_nano=321))
+        await ledger.intend(intent("1", reserved_nano=321, node="gone"))
         assert await ledger.close_orphan("1", NOON + 60) == 321
         assert await ledger.close_orphan("1", NOON + 90) == 321
         await ledger.conclude(outcome("1", 5))
@@ -208,6 +256,17 @@ class Recovery(LedgerContract):
         await spend(ledger, "2", None)
         assert [await ledger.close_orphan(attempt, NOON) for attempt in "123"] == [5, 0, 0]
         assert await ledger.entry("3") is None
+
+    async def test_what_a_process_that_lives_has_open_is_no_orphan(self, opened: Opened) -> None:
+        """BUD-10: it may be cut off from the store, and it still comes to its own end."""
+        one, other = await opened("a"), await opened("b")
+        await asyncio.gather(*(other.intend(intent(attempt, node="b")) for attempt in "123"), one.intend(intent("own")))
+        assert [await one.close_orphan(attempt, NOON + 60) for attempt in ("1", "2", "3", "own")] == [None] * 4
+        await asyncio.gather(other.conclude(outcome("1", 5)), other.conclude(outcome("2", None)))
+        assert [await one.close_orphan(attempt, NOON + 60) for attempt in "123"] == [5, 0, None]
+        assert await one.entry("3") == Entry(intent("3", node="b"), None)
+        await self.lapse("b")
+        assert await one.close_orphan("3", NOON + 90) == 1000
 
     async def test_recovery_concludes_what_dead_processes_left_open(self, opened: Opened) -> None:
         """LED-02"""
@@ -446,20 +505,41 @@ class Keys(LedgerContract):
 
     async def test_a_stored_object_has_its_first_owner(self, ledger: Ledger) -> None:
         """AUTH-15"""
-        assert await ledger.owner("resp_1") is None
-        await ledger.own("resp_1", "research", "ann", "openai", NOON)
-        await ledger.own("resp_1", "sales", "eve", "openai", NOON)
-        assert await ledger.owner("resp_1") == ("research", "ann", "openai")
+        assert await ledger.owners(["resp_1"]) == {}
+        await ledger.own(["resp_1"], "research", "ann", "openai", NOON)
+        await ledger.own(["resp_1"], "sales", "eve", "openai", NOON)
+        assert await ledger.owners(["resp_1"]) == {"resp_1": ("research", "ann", "openai")}
 
     async def test_owners_are_kept_as_long_as_the_rows(self, ledger: Ledger) -> None:
-        await ledger.own("old", "research", "ann", "openai", NOON - 2 * DAY)
-        await ledger.own("new", "research", "ann", "openai", NOON)
+        await ledger.own(["old"], "research", "ann", "openai", NOON - 2 * DAY)
+        await ledger.own(["new"], "research", "ann", "openai", NOON)
         await ledger.roll_up(NOON)
-        assert await ledger.owner("old") is None
-        assert await ledger.owner("new") is not None
+        assert (await ledger.owners(["old", "new"])).keys() == {"new"}
+
+    async def test_stored_objects_made_together_are_owned_together_but_for_those_of_others(
+        self, ledger: Ledger
+    ) -> None:
+        """AUTH-15"""
+        await ledger.own(["msg_2"], "sales", "eve", "azure", NOON)
+        await ledger.own(["resp_1", "msg_2", "msg_1", "resp_1"], "research", "ann", "openai", NOON)
+        ann, eve = ("research", "ann", "openai"), ("sales", "eve", "azure")
+        things = ["msg_1", "msg_2", "msg_3", "resp_1"]
+        assert await ledger.owners(things) == {"msg_1": ann, "msg_2": eve, "resp_1": ann}
+        await ledger.own([], "research", "ann", "openai", NOON)
+        assert await ledger.owners([]) == {}
+
+    async def test_owners_of_many_stored_objects_written_at_once_by_two_are_one_for_each(self, ledger: Ledger) -> None:
+        things = [f"msg_{number}" for number in range(3000)]
+        await asyncio.gather(
+            ledger.own(things, "research", "ann", "openai", NOON),
+            ledger.own(things[::-1], "sales", "eve", "openai", NOON),
+        )
+        found = await ledger.owners(things)
+        assert len(found) == 3000
+        assert len({team for team, _, _ in found.values()}) == 1
 
 
-class WholeContract(Rows, Recovery, Sums, Keys):
+class WholeContract(Rows, Extensions, Recovery, Sums, Keys):
     """All of it."""
 
 

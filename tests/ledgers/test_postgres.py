@@ -13,7 +13,7 @@ from gateway.core.accounts import Query
 from gateway.core.ports import LedgerDown, LedgerUnusable
 from gateway.core.usage import Usage
 from gateway.ledgers.postgres import PostgresLedger, open_postgres
-from tests.ledgers.contract import DAY, NOON, Opened, WholeContract, ask, everything, intent, outcome, spend
+from tests.ledgers.contract import DAY, NOON, WINDOWS, Opened, WholeContract, ask, everything, intent, outcome, spend
 from tests.support.postgres import Postgres, client
 
 
@@ -36,7 +36,7 @@ class TestContract(WholeContract):
         self.dsn = dsn
 
     async def lapse(self, node: str) -> None:
-        await self.sql(f"UPDATE nodes SET beat_at = now() - interval '31 seconds' WHERE node = '{node}'")
+        await self.sql(f"UPDATE nodes SET beat_at = now() - interval '46 seconds' WHERE node = '{node}'")
 
     async def sql(self, statement: str) -> None:
         async with client(self.dsn) as connection:
@@ -88,6 +88,23 @@ async def test_a_role_that_may_not_make_tables_can_use_them(dsn: str, opened: Op
     await ledger.correct("1", 1, "because", NOON)
     assert (await ledger.seed(ask())).spent == 6
     await ledger.close()
+
+
+async def test_a_role_that_may_only_read_cannot_keep_a_ledger(dsn: str, opened: Opened) -> None:
+    await opened("a")
+    async with client(dsn) as connection:
+        await connection.execute("""
+            DROP ROLE IF EXISTS looker;
+            CREATE ROLE looker LOGIN;
+            GRANT USAGE ON SCHEMA gateway TO looker;
+            GRANT SELECT ON ALL TABLES IN SCHEMA gateway TO looker;
+        """)
+    looking = dsn.replace("gateway@", "looker@")
+    with pytest.raises(LedgerUnusable, match="InsufficientPrivilegeError"):
+        await open_postgres(looking, node="b")
+    reader = await open_postgres(looking, node="reader", read_only=True)
+    assert await everything(reader) == []
+    await reader.close()
 
 
 @pytest.mark.parametrize(
@@ -171,6 +188,34 @@ async def test_a_correction_while_rows_are_rolled_up_is_not_lost(opened: Opened)
     corrections = await asyncio.gather(*map(corrected, range(50)))
     assert await rolling == 50
     assert [total.cost_nano for total in await one.totals(Query(), ())] == [500 + sum(corrections)]
+
+
+async def test_a_key_of_a_call_that_was_sent_repeats_nothing_though_the_clock_stepped_back(
+    dsn: str, opened: Opened
+) -> None:
+    """LED-07, after a crash: charged once at most"""
+    one, dead = await opened("a"), await opened("b")
+    await dead.claim("sent", "body", "call-1", NOON)
+    await dead.intend(intent("1", NOON - 3599, node="b"))
+    async with client(dsn) as connection:
+        await connection.execute("UPDATE nodes SET beat_at = now() - interval '46 seconds' WHERE node = 'b'")
+    await one.recover(NOON)
+    assert (await one.claim("sent", "body", "call-2", NOON)).state == "done"
+
+
+async def test_a_clock_that_was_far_ahead_for_a_while_loses_no_cost_and_no_attempt(opened: Opened) -> None:
+    """It summed up what is young, and what runs stays"""
+    ledger = await opened("a")
+    await spend(ledger, "1", 5)
+    await ledger.intend(intent("running"))
+    await ledger.roll_up(NOON + 365 * DAY)
+    await ledger.recover(NOON + 365 * DAY)
+    await ledger.conclude(outcome("running", 6))
+    await spend(ledger, "2", 7)
+    for window in WINDOWS:
+        assert (await ledger.seed(ask(window))).spent == 18
+    assert await ledger.roll_up(NOON + DAY) == 2
+    assert [total.cost_nano for total in await ledger.totals(Query(), ())] == [18]
 
 
 async def test_what_runs_is_known_without_looking_at_the_history(dsn: str, opened: Opened) -> None:

@@ -29,7 +29,7 @@ async def ledger(dsn: str) -> AsyncIterator[PostgresLedger]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines short enough for a test."""
-    for name in ("DEADLINE_S", "_CONNECT_S", "_LONG_S"):
+    for name in ("DEADLINE_S", "CONNECT_S", "_LONG_S"):
         for place in (module, postgres_writer):
             if hasattr(place, name):
                 monkeypatch.setattr(place, name, 0.5)
@@ -132,10 +132,31 @@ async def test_a_lock_that_somebody_holds_stops_admission_and_no_longer(
 
 
 async def test_an_outcome_that_waits_comes_before_the_janitor(ledger: PostgresLedger) -> None:
-    await ledger.intend(intent("1"))
+    await ledger.intend(intent("1", node="gone"))
     waiting = ledger.conclude(outcome("1", 5))
     assert await ledger.close_orphan("1", NOON) == 5
     assert waiting.done()
+
+
+async def test_after_an_outage_nobody_is_dead_before_he_could_say_that_he_lives(
+    ledger: PostgresLedger, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a fail-over, or a step of the server's clock: all who live were silent, also whoever looks"""
+    monkeypatch.setattr(module, "_COME_BACK_S", 0.5)
+    other, dead = await open_postgres(dsn, node="b"), await open_postgres(dsn, node="c")
+    await asyncio.gather(other.intend(intent("lives", node="b")), dead.intend(intent("dead", node="c")))
+    await dead.close()
+    async with client(dsn) as operator:
+        await operator.execute("UPDATE nodes SET beat_at = beat_at - interval '60 seconds'")
+    await ledger.beat(NOON)
+    assert await ledger.recover(NOON) == 0
+    await other.beat(NOON)
+    async with asyncio.timeout(10):
+        while await ledger.recover(NOON) == 0:
+            await asyncio.sleep(0.01)
+    states = {entry.intent.attempt: entry.outcome and entry.outcome.state for entry in await everything(ledger)}
+    assert states == {"lives": None, "dead": "unknown"}
+    await other.close()
 
 
 async def test_closing_without_a_server_says_what_is_lost(postgres: Postgres, dsn: str) -> None:
@@ -172,7 +193,7 @@ async def test_a_killed_gateway_has_every_row_that_was_acknowledged(dsn: str) ->
 
     ledger = await open_postgres(dsn, node="checker")
     async with client(dsn) as operator:
-        await operator.execute("UPDATE nodes SET beat_at = now() - interval '31 seconds' WHERE node <> 'checker'")
+        await operator.execute("UPDATE nodes SET beat_at = now() - interval '46 seconds' WHERE node <> 'checker'")
     before = by_attempt(await everything(ledger))
     recovered = await ledger.recover(NOON)
     after = by_attempt(await everything(ledger))

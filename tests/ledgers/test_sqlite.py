@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from gateway.core.ports import Ledger
 from gateway.ledgers.sqlite import open_sqlite
-from tests.ledgers.contract import Opened, WholeContract
+from gateway.ledgers.sqlite_schema import USAGE
+from tests.ledgers.contract import Opened, WholeContract, everything, intent, spend
 
 
 class TestSqlite(WholeContract):
@@ -37,3 +38,23 @@ class TestSqlite(WholeContract):
     async def sql(self, statement: str) -> None:
         with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute(statement)
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "INTO intents SELECT id, attempt, call, number, at, origin, 1, 1 FROM intents",
+            "INTO intents SELECT id, attempt || 'x', call, number, at, origin, 1, 1 FROM intents",
+            "INTO intents (attempt, call, number, at, origin, reserved_nano, reserved_tokens) "
+            "SELECT attempt, call, number, at, origin, 1, 1 FROM intents",
+            f"INTO outcomes SELECT id, at, ending, 1, {USAGE}, duration_s FROM outcomes",
+        ],
+    )
+    async def test_a_row_cannot_be_replaced(self, ledger: Ledger, statement: str) -> None:
+        """LED-08. What stands in the way of INSERT OR REPLACE is removed without a trigger of its own."""
+        await spend(ledger, "1")
+        await ledger.intend(intent("2"))
+        before = await everything(ledger)
+        await self.sql(f"INSERT OR IGNORE {statement}")
+        with suppress(sqlite3.IntegrityError):
+            await self.sql(f"REPLACE {statement}")
+        assert await everything(ledger) == before

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 
 from gateway.core.accounts import Entry, Query
 from gateway.core.ports import LedgerDown, LedgerUnusable
+from gateway.core.usage import BUCKETS
+from gateway.ledgers.rows import origin_of
 from gateway.ledgers.sqlite import SqliteLedger, open_sqlite
 from gateway.ledgers.sqlite_files import check, connect, salvage
 from gateway.ledgers.sqlite_schema import MIGRATIONS, migrate
 from gateway.ledgers.table import open_ledger
-from tests.ledgers.contract import NOON, everything, intent, outcome, spend, write
+from tests.ledgers.contract import DAY, NOON, ask, everything, intent, outcome, spend, write
 
 PAGE = 4096
 
@@ -101,6 +103,18 @@ class TestLock:
         }
         await ledger.close()
 
+    async def test_whoever_has_the_lock_knows_whose_attempts_are_orphans(self, tmp_path: Path) -> None:
+        """Also those of a process of the same name."""
+        path = tmp_path / "ledger.db"
+        for node in ("a", "b"):
+            ledger = await open_sqlite(path, node=node, lock=False)
+            await ledger.intend(intent(node, node=node))
+            await ledger.close()
+        ledger = await open_sqlite(path, node="a")
+        await ledger.intend(intent("new", node="a"))
+        assert [await ledger.close_orphan(attempt, NOON) for attempt in ("a", "b", "new")] == [1000, 1000, None]
+        await ledger.close()
+
 
 class TestVersions:
     async def test_an_older_file_is_brought_up_to_date(self, tmp_path: Path) -> None:
@@ -116,6 +130,28 @@ class TestVersions:
             )
             assert connection.execute("SELECT COUNT(*) FROM intents, (SELECT COUNT(*) FROM later)").fetchone() == (3,)
             assert len(connection.execute("SELECT * FROM things").description) == 6
+
+    async def test_rows_of_the_first_version_are_there_in_the_newest(self, tmp_path: Path) -> None:
+        """LED-12"""
+        path = tmp_path / "ledger.db"
+        first_version(path)
+        ledger = await open_sqlite(path, node="b")
+        assert await everything(ledger) == FIRST_ROWS
+        assert [total.cost_nano for total in await ledger.totals(Query(), ())] == [12]
+        assert dict((await ledger.seed(ask("total"))).open) == {"3": 1000}
+        assert await ledger.recover(NOON) == 1
+        await spend(ledger, "4")
+        await ledger.conclude(outcome("1", 99))
+        assert [entry.outcome and entry.outcome.cost_nano for entry in await everything(ledger)] == [5, None, 1000, 700]
+        await ledger.close()
+        assert check(path) == []
+
+    async def test_a_file_of_an_older_version_is_not_read_before_it_is_brought_up_to_date(self, tmp_path: Path) -> None:
+        path = tmp_path / "ledger.db"
+        first_version(path)
+        with pytest.raises(LedgerUnusable, match=r"older gateway: start the gateway on it once"):
+            await open_sqlite(path, node="a", read_only=True)
+        assert check(path) == []
 
     @pytest.mark.parametrize("read_only", [True, False])
     async def test_a_newer_file_is_refused_and_left_as_it_is(self, tmp_path: Path, read_only: bool) -> None:
@@ -185,7 +221,8 @@ class TestDamage:
         await filled(path, 500)
         ledger = await open_sqlite(path, node="a")
         await ledger.intend(intent("open", NOON + 10**6))
-        await ledger.own("resp", "t", "c", "p", NOON)
+        await ledger.extend("open", 500, 25, NOON + 10**6)
+        await ledger.own(["resp"], "t", "c", "p", NOON)
         before, totals = await everything(ledger), await ledger.totals(Query(), ("day", "caller"))
         await ledger.close()
         salvage(path, into)
@@ -194,6 +231,27 @@ class TestDamage:
         await saved.close()
         with pytest.raises(LedgerUnusable, match="there already"):
             salvage(path, into)
+
+    async def test_a_ledger_of_the_first_version_is_saved_whole(self, tmp_path: Path) -> None:
+        path, into = tmp_path / "ledger.db", tmp_path / "saved.db"
+        first_version(path)
+        assert salvage(path, into) == FIRST_COUNTS
+        assert await rows(into) == FIRST_ROWS
+        assert check(into) == []
+
+    async def test_an_attempt_whose_ending_is_lost_keeps_its_cost(self, tmp_path: Path) -> None:
+        path = tmp_path / "ledger.db"
+        await filled(path, 2)
+        with closing(connect(path)) as connection:
+            connection.execute("DELETE FROM endings")
+        ledger = await open_sqlite(path, node="a")
+        ended = [entry.outcome for entry in await everything(ledger)]
+        assert [(one.state, one.cost_nano) for one in ended if one] == [("unknown", 700)] * 2
+        before = await ledger.totals(Query(), ())
+        assert await ledger.roll_up(NOON + 2 * DAY) == 2
+        assert await ledger.totals(Query(), ()) == before
+        assert [(total.attempts, total.cost_nano) for total in before] == [(2, 1405)]
+        await ledger.close()
 
     async def test_a_log_damaged_in_its_middle_is_not_taken_for_a_torn_tail(self, tmp_path: Path) -> None:
         path = await copy_with_log(tmp_path, 20)
@@ -278,6 +336,48 @@ def damage(path: Path, table: str) -> None:
     leaf = int.from_bytes(page[cell : cell + 4], "big")
     rubbish = random.Random(1).randbytes(PAGE)
     path.write_bytes(pages[: (leaf - 1) * PAGE] + rubbish + pages[leaf * PAGE :])
+
+
+FIRST_ROWS = [
+    Entry(
+        intent("1"),
+        outcome("1", 5, served="gpt-x", tier="flex", rates='{"input":1}', flags=("estimated",), verdicts="pii=clean"),
+        7,
+    ),
+    Entry(intent("2", caller="bob"), outcome("2", None, state="failed", rates="", status=502)),
+    Entry(intent("3"), None),
+]
+FIRST_COUNTS = {
+    "origins": 2, "rates": 2, "intents": 3, "outcomes": 2, "corrections": 1, "rollups": 0, "idempotency": 0, "things": 0,
+}  # fmt: skip
+
+
+def first_version(path: Path) -> None:
+    """A ledger as the first version wrote it, with the rows above."""
+    with closing(connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrate(connection, MIGRATIONS[:1])
+        for number, entry in enumerate(FIRST_ROWS, 1):
+            began, ended = entry.intent, entry.outcome
+            connection.execute(
+                "INSERT OR IGNORE INTO origins (caller, team, labels, endpoint, model, provider, target, policy, node) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                origin_of(began.origin),
+            )
+            connection.execute(
+                "INSERT INTO intents SELECT ?, ?, ?, ?, ?, id, ?, ? FROM origins WHERE caller = ?",
+                (number, began.attempt, began.call, 1, began.at, began.reserved_nano, began.reserved_tokens,
+                 began.origin.caller),
+            )  # fmt: skip
+            if ended:
+                connection.execute("INSERT OR IGNORE INTO rates (text) VALUES (?)", (ended.rates,))
+                connection.execute(
+                    f"INSERT INTO outcomes SELECT ?, ?, ?, ?, {', '.join('?' * len(BUCKETS))}, ?, ?, id, ?, ?, ?, ? "
+                    "FROM rates WHERE text = ?",
+                    (number, ended.at, ended.state, ended.cost_nano, *ended.usage.counts(), ended.served, ended.tier,
+                     ",".join(ended.flags), ended.status, ended.duration_s, ended.verdicts, ended.rates),
+                )  # fmt: skip
+        connection.execute("INSERT INTO corrections VALUES (1, 1, ?, 7, 'because')", (NOON,))
 
 
 class TestAddresses:

@@ -218,12 +218,12 @@ def balance(amount: int, spent: int, reserved: int) -> Balance:
 
 def test_thresholds_are_passed_by_what_is_spent_and_not_by_worst_cases():
     limit = Limit("row", "c", "usd", 1000, "day", warn_at=(50, 80, 95))
-    assert warned(limit, balance(1000, 499, 501)) == ()
-    assert warned(limit, balance(1000, 500, 0)) == (50,)
-    assert warned(limit, balance(1000, 960, 0)) == (50, 80, 95)
+    assert warned(limit, balance(1000, 499, 501)) is None
+    assert warned(limit, balance(1000, 500, 0)) == 50
+    assert warned(limit, balance(1000, 960, 0)) == 95
 
 
 def test_running_calls_pass_thresholds_of_concurrency():
     limit = Limit("row", "c", "calls", 10, "now", warn_at=(80,))
-    assert warned(limit, balance(10, 0, 8)) == (80,)
-    assert warned(limit, balance(10, 0, 7)) == ()
+    assert warned(limit, balance(10, 0, 8)) == 80
+    assert warned(limit, balance(10, 0, 7)) is None

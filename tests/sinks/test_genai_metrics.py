@@ -318,6 +318,7 @@ def test_models_paths_and_users_without_number_make_few_series():
         record.caller = record.team = f"user-{number}"
         one.reported.model = f"served-{number}" if number % 2 else "x" * 1_000 + str(number)
         metrics.record(record)
+    metrics.flush()
     families = metrics.families()
     assert max(len(family.values) for family in families) <= 2 * (MAX_SERVED + 1) < MAX_SERIES
     asked = {labels[2] for labels in metrics.gen_ai.duration.values}

@@ -1,7 +1,9 @@
 """The line of a call."""
 
+import asyncio
 import io
 import re
+from select import PIPE_BUF
 
 import orjson
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from gateway.core.model import Attempt, Record
 from gateway.core.rules import Verdict
 from gateway.core.trace import Trace
-from gateway.sinks.log import MAX_TEXT, CallLog, call_fields, make_log
+from gateway.sinks.log import MAX_TEXT, CallLog, Lines, call_fields, make_log
 from tests.sinks.calls import CALLS
 
 
@@ -26,8 +28,15 @@ def written(tell, format_="json", level="info"):
     return raw.getvalue()
 
 
-def lines_of(record):
-    return written(lambda log: CallLog(log).record(record)).splitlines()
+def tell(log, *records):
+    calls = CallLog(log)
+    for record in records:
+        calls.record(record)
+    calls.flush()
+
+
+def lines_of(*records):
+    return written(lambda log: tell(log, *records)).splitlines()
 
 
 def settled(**facts):
@@ -41,6 +50,22 @@ def test_a_call_is_one_json_line():
     (line,) = lines_of(settled(status=200, outcome="ok", caller="app", model="m"))
     event = orjson.loads(line)
     assert (event["event"], event["call"], event["status"], event["caller"]) == ("call", "req_1", 200, "app")
+
+
+def test_calls_told_together_are_a_line_each():
+    lines = lines_of(*(Record(f"req_{number}", 0.0, 0.0) for number in range(3)))
+    assert [orjson.loads(line)["call"] for line in lines] == ["req_0", "req_1", "req_2"]
+
+
+def test_no_call_is_told_twice_and_where_there_is_none_nothing_is_written():
+    def once(log):
+        calls = CallLog(log)
+        calls.flush()
+        calls.record(settled())
+        calls.flush()
+        calls.flush()
+
+    assert written(once).count(b"\n") == 1
 
 
 def test_control_characters_stay_inside_one_line_and_are_escaped():
@@ -103,7 +128,7 @@ def test_the_providers_name_of_a_model_is_short_and_printable_too():
 @pytest.mark.parametrize("make", CALLS.values(), ids=CALLS)
 def test_the_line_of_a_call_is_the_one_that_structlog_would_write(make, bound):
     record = make()
-    own = written(lambda log: CallLog(log.bind(**bound)).record(record))
+    own = written(lambda log: tell(log.bind(**bound), record))
     chained = written(lambda log: log.bind(**bound).info("call", **call_fields(record)))
     time = re.compile(rb',"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"}\n\Z')
     assert time.sub(b"", own) == time.sub(b"", chained)
@@ -111,15 +136,12 @@ def test_the_line_of_a_call_is_the_one_that_structlog_would_write(make, bound):
 
 
 def test_calls_are_told_at_the_level_info():
-    def tell(log):
-        CallLog(log).record(settled())
-
-    assert written(tell, level="debug")
-    assert not written(tell, level="warning")
+    assert written(lambda log: tell(log, settled()), level="debug")
+    assert not written(lambda log: tell(log, settled()), level="warning")
 
 
 def test_a_call_is_readable_text_on_a_console():
-    text = written(lambda log: CallLog(log.bind(worker=7)).record(settled(status=200)), format_="console").decode()
+    text = written(lambda log: tell(log.bind(worker=7), settled(status=200)), format_="console").decode()
     assert re.match(r"\S+Z \[info +\] call ", text)
     assert "worker=7" in text
     assert "status=200" in text
@@ -128,3 +150,30 @@ def test_a_call_is_readable_text_on_a_console():
 @pytest.mark.parametrize("seconds", [0.0, 1.6529957e-06, 0.0078125, 0.0234375, 0.2112345, 59.9999996, 3600.00001])
 def test_durations_are_milliseconds_to_three_decimals(seconds):
     assert call_fields(settled(duration_s=seconds))["ms"] == round(seconds * 1000, 3)
+
+
+class Pipe(io.BytesIO):
+    """Keeps each write apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+
+    def write(self, data):
+        self.writes.append(bytes(data))
+        return super().write(data)
+
+
+async def test_lines_leave_in_parts_that_a_pipe_takes_whole_so_that_workers_can_share_it():
+    some = [b"%d %b\n" % (number, b"x" * 300) for number in range(40)]
+    lines = [*some, b"".join(some), b"y" * 10_000 + b"\n", b"z\n"]
+    pipe = Pipe()
+    out = Lines(pipe)
+    with out.gathered(asyncio.get_running_loop()):
+        for line in lines:
+            out.write(line)
+            out.flush()
+    assert b"".join(pipe.writes) == b"".join(lines)
+    assert len(pipe.writes) < 12
+    assert all(part.endswith(b"\n") for part in pipe.writes)
+    assert [len(part) for part in pipe.writes if len(part) > PIPE_BUF] == [10_001]

@@ -42,6 +42,16 @@ def test_a_call_like_one_before_is_counted_with_it():
     assert 'gateway_overhead_seconds_count{endpoint="chat",provider="p"} 3' in text
 
 
+def test_calls_are_counted_once_however_often_they_are_looked_at():
+    metrics = Metrics()
+    told = settled(duration_s=0.2, phase_s={"admit": 0.001}, attempts=[attempt(sent=True, cost_nano=7)])
+    metrics.record(told)
+    text = metrics.render()
+    assert (metrics.render(), merged([metrics.snapshot()]).render()) == (text, text)
+    metrics.record(told)
+    assert merged([metrics.snapshot()]).render() == metrics.render() != text
+
+
 def test_the_own_time_of_a_call_is_never_below_nothing():
     metrics = Metrics()
     metrics.record(settled(duration_s=0.2, upstream_s=0.3))
@@ -50,12 +60,11 @@ def test_the_own_time_of_a_call_is_never_below_nothing():
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.0011, 0.1, 300.0, 301.0])
 def test_however_a_sample_is_given_it_falls_into_the_same_bucket(seconds):
-    one, each, at = (Histogram("h", "", ("phase",)) for _ in range(3))
+    one, all_ = (Histogram("h", "", ("phase",)) for _ in range(2))
     for _ in range(2):
         one.observe(("admit",), seconds)
-        each.observe_each({"admit": seconds})
-        at.at(("admit",))(seconds)
-    assert one.values == each.values == at.values
+    all_.observe_all(("admit",), (seconds, seconds))
+    assert one.values == all_.values
 
 
 def test_every_attempt_is_counted_with_its_tokens_by_bucket_and_what_it_cost():
@@ -103,8 +112,7 @@ def test_series_are_bounded_whatever_is_counted():
     for number in range(MAX_SERIES + 100):
         metrics.refusals.add((f"code-{number}",))
         metrics.phases.observe((f"phase-{number}",), 1.0)
-        metrics.phases.observe_each({f"phase-{number}": 1.0})
-        metrics.duration.at((f"endpoint-{number}", "p"))(1.0)
+        metrics.duration.observe_all((f"endpoint-{number}", "p"), (1.0, 2.0))
     for family in (metrics.refusals, metrics.phases, metrics.duration):
         assert len(family.values) == MAX_SERIES
 

@@ -142,6 +142,7 @@ def test_no_line_of_a_call_is_left_out(format_: str) -> None:
     calls = CallLog(make_log(format_, "info", stream, repeats=Repeats()))
     for number in range(100):
         calls.record(Record(call_id=f"req_{number}", started_at=0.0, started=0.0))
+    calls.flush()
     assert len(raw.getvalue().splitlines()) == 100
 
 

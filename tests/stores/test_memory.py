@@ -77,7 +77,20 @@ async def test_counters_that_are_over_are_dropped() -> None:
         clock.date += 60
         await store.seed(bound(hourly, 0, clock.date), Seed(0), 60)
     assert len(store._counters) <= 2 * memory.SWEEP_AT
-    assert len(store._past) <= memory.SETTLED_S + 1
+    assert len(store._past) == len(store._ends) <= memory.SETTLED_S + 1
+
+
+async def test_a_lease_that_was_settled_is_known_for_a_while_and_then_forgotten() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    await granted(store, "a", one())
+    assert await store.settle("a", {"requests": 1})
+    clock.since += memory.SETTLED_S - 1
+    assert await store.settle("a", {"requests": 1})
+    assert not await store.settle("never made", {})
+    clock.since += 1
+    await store.settle("another", {})
+    assert not await store.settle("a", {"requests": 1})
 
 
 async def test_a_limit_of_nothing_admits_nothing() -> None:

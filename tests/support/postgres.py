@@ -24,14 +24,19 @@ _NOBODY = 65534
 
 
 class Postgres:
-    """`durable`: with fsync. Tests end processes, not machines, so they do without."""
+    """`durable`: with fsync. Tests end processes, not machines, so they do without. `standby_of`: one that is running;
+    this one begins as its copy, follows it, and takes no writes until it is promoted."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False, standby_of: Postgres | None = None) -> None:
         self.folder = folder
         self.port = _free_port()
         self._fsync = "on" if durable else "off"
         self._process: subprocess.Popen[bytes] | None = None
-        _run(_BIN / "initdb", "-D", folder / "data", "-U", "gateway", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        data = folder / "data"
+        if standby_of is None:
+            _run(_BIN / "initdb", "-D", data, "-U", "gateway", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        else:
+            _run(_BIN / "pg_basebackup", "-d", standby_of.dsn, "-D", data, "-R", "-c", "fast", "--no-sync")
 
     @property
     def dsn(self) -> str:
@@ -69,15 +74,27 @@ class Postgres:
         return (self.folder / "data" / "postmaster.pid").exists()
 
     def stop(self) -> None:
-        """At once: what runs is cut, as in a crash; the next start replays the log."""
+        """At once: what runs is cut, as in a crash; the next start replays the log. Nothing if it does not run."""
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(10)
+
+    def promote(self) -> None:
+        """A standby takes writes when this returns."""
+        _run(_BIN / "pg_ctl", "promote", "-D", self.folder / "data", "-w")
 
     def freeze(self) -> None:
         """The postmaster and every backend stand still: connections stay open and nothing answers. Each backend leads
         a process group of its own."""
-        for pid in [self._process.pid, *_children(self._process.pid)]:
+        os.kill(self._process.pid, signal.SIGSTOP)  # first: it starts no more of them
+        for pid in _children(self._process.pid):
             os.kill(pid, signal.SIGSTOP)
+
+    def kill(self) -> None:
+        """SIGKILL for the postmaster and every backend, as by the kernel for want of memory."""
+        self.freeze()
+        for pid in [*_children(self._process.pid), self._process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait(10)
 
     def thaw(self) -> None:
         for pid in [*_children(self._process.pid), self._process.pid]:
@@ -116,12 +133,12 @@ def _run(*command: object) -> None:
 
 
 @contextlib.contextmanager
-def postgres_server(*, durable: bool = False) -> Iterator[Postgres]:
+def postgres_server(*, durable: bool = False, standby_of: Postgres | None = None) -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
     if os.getuid() == 0:
         os.chown(folder, _NOBODY, _NOBODY)
     try:
-        server = Postgres(folder, durable=durable)
+        server = Postgres(folder, durable=durable, standby_of=standby_of)
         server.start()
         try:
             yield server

@@ -137,6 +137,17 @@ def test_nesting_is_bounded(opened: str, inner: str, closed: str) -> None:
     assert refused(nested(400_000)).code == "too_deep"
 
 
+def test_a_document_of_many_shallow_objects_is_read_and_a_repeated_key_in_it_found() -> None:
+    """JSON-01, JSON-03: the number of brackets alone says nothing of depth"""
+    plain = [{"a": "["} for _ in range(MAX_DEPTH)]
+    for separators in ((",", ":"), (", ", ": ")):
+        assert parse(json.dumps(plain, separators=separators).encode()) == plain
+    assert refused(json.dumps(plain).replace('"["', '1,"a":2', 1).encode()).code == "duplicate_key"
+    assert (
+        refused(json.dumps(plain, separators=(",", ":")).replace('"["', '1,"a":2', 1).encode()).code == "duplicate_key"
+    )
+
+
 def test_the_bound_of_nesting_can_be_chosen() -> None:
     """JSON-03"""
     parse(b'{"a":[[]]}', max_depth=3)
