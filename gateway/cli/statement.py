@@ -37,6 +37,8 @@ def told(entry: Entry) -> str:
 
 def _lines(entry: Entry) -> Iterator[str]:
     yield from _asked(entry.intent)
+    if entry.extended_tokens:
+        yield f"extended    {dollars(entry.extended_nano)} USD, {entry.extended_tokens} tokens, for the answer grew"
     if entry.outcome is None:
         yield "state       open: it runs, or its end was not seen yet"
         return

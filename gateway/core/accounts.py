@@ -137,8 +137,8 @@ class Terms:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Intent:
-    """Written durably before the first byte of an attempt is sent. `reserved_nano` is what it is charged when its end
-    is never seen."""
+    """Written durably before the first byte of an attempt is sent. `reserved_nano`, with what it was extended by, is
+    what it is charged when its end is never seen."""
 
     attempt: str
     call: str
@@ -172,11 +172,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One attempt as the ledger knows it; `outcome` None while it runs. `corrected_nano` is the sum of corrections."""
+    """One attempt as the ledger knows it; `outcome` None while it runs. `corrected_nano` is the sum of corrections,
+    `extended_*` what it reserved beyond its intent."""
 
     intent: Intent
     outcome: Outcome | None
     corrected_nano: int = 0
+    extended_nano: int = 0
+    extended_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,10 @@ class Ledger(Protocol):
         """Durable when done. Kept and tried again until the ledger takes it. A second outcome of one attempt is
         dropped: the first one holds."""
 
+    async def extend(self, attempt: str, nano: int, tokens: int, at: float) -> None:
+        """A running attempt has reserved so much more, and is charged it too when its end is never seen: durable when
+        done. What does not run is left as it is."""
+
     @property
     def up(self) -> bool:
         """Whether the last rows were taken, as far as they have been tried."""
@@ -181,9 +185,9 @@ class Ledger(Protocol):
     def waiting(self) -> int:
         """Rows that were handed in and are not durable yet."""
 
-    async def close_orphan(self, attempt: str, at: float) -> int:
-        """The attempt's cost in nano-dollars; one that is open is concluded as `unknown`, charged at its reservation. 0
-        for one without intent."""
+    async def close_orphan(self, attempt: str, at: float) -> int | None:
+        """The attempt's cost in nano-dollars; one that a dead process left open is concluded as `unknown`, charged at
+        its reservation. 0 for one without intent. None, and nothing was done: it is open, and its process lives."""
 
     async def recover(self, at: float) -> int:
         """Concludes as `unknown` what dead processes left open; how many. Asked at start and now and then."""

@@ -6,7 +6,7 @@ Every attempt has its own lease in the store and its own two rows in the ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.core.accounts import Ask, Granted, Intent, Origin, Outcome, Unit, Unseeded
@@ -211,22 +211,22 @@ class Account:
         return meter is not None and 0 < most < meter.frames and most < meter.output_tokens()
 
     async def grow(self) -> bool:
-        """Reserves as much again for the answer. False: there is no room, or policy does not want it. Where no limit is
-        hard, nothing stands in the way."""
+        """Reserves as much again for the answer, in the store and then durably. False: there is no room, policy does
+        not want it, or it cannot be counted or written down now. Where no limit is hard, there is always room."""
+        attempt = self.attempt
+        assert attempt is not None
         nano, tokens = self.need.nano, self.need.output_tokens
         if is_capped([ask.limit for ask in self._asks]) and self._runtime.policy.accounting.exhausted != "grow":
             return False
-        if self._asks and not await self._grown({"usd": nano or 0, "tokens": tokens}):
+        accounts = self._accounts
+        try:
+            if self._asks and not await accounts.store.grow(attempt.id, {"usd": nano or 0, "tokens": tokens}):
+                return False
+            await accounts.ledger.extend(attempt.id, nano or 0, tokens, accounts.clock.wall())
+        except (StoreDown, LedgerDown):
             return False
         self.need = replace(self.need, output_tokens=tokens * 2, nano=nano * 2 if nano is not None else None)
         return True
-
-    async def _grown(self, extra: Mapping[Unit, int]) -> bool:
-        assert self.attempt is not None
-        try:
-            return await self._accounts.store.grow(self.attempt.id, extra)
-        except StoreDown:
-            return False
 
     # -- phase 8
 

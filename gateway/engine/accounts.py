@@ -186,11 +186,19 @@ class Accounts:
             await self.store.renew(list(self.leases), LEASE_S)
 
     async def _sweep(self) -> None:
-        """Leases of processes that died: what the ledger says they cost is what they cost."""
+        """Leases of processes that died: what the ledger says they cost is what they cost. Where the process lives, it
+        does not reach the store or the store's clock has stepped: its lease is renewed for it."""
+        living: list[str] = []
         for lease in await self.store.expired(_MAX_EXPIRED):
-            if lease not in self.leases:
-                cost = await self.ledger.close_orphan(lease, self.clock.wall())
+            if lease in self.leases:
+                continue
+            cost = await self.ledger.close_orphan(lease, self.clock.wall())
+            if cost is None:
+                living.append(lease)
+            else:
                 await self.store.settle(lease, {"usd": cost, "requests": 1})
+        if living:
+            await self.store.renew(living, LEASE_S)
 
     async def _beat(self) -> None:
         now = self.clock.wall()

@@ -10,12 +10,12 @@ from typing import Any
 
 import asyncpg
 
-from gateway.core.accounts import Ask, Claim, Entry, Intent, Outcome, Query, Seed, Total
+from gateway.core.accounts import Ask, Claim, Entry, Outcome, Query, Seed, Total
 from gateway.core.ports import LedgerDown, LedgerUnusable
 from gateway.ledgers import postgres_queries as queries
 from gateway.ledgers.postgres_connect import CONNECT_S, connect
 from gateway.ledgers.postgres_rows import entry_of
-from gateway.ledgers.postgres_schema import migrate, require_current
+from gateway.ledgers.postgres_schema import HELD, migrate, require_current
 from gateway.ledgers.postgres_writer import DEADLINE_S, Writer
 
 _LONG_S = 30.0
@@ -48,14 +48,21 @@ RETURNING extract(epoch FROM now() - (SELECT beat_at FROM last))::float8
 """
 
 _ALIVE = "SELECT node FROM gateway.nodes WHERE beat_at > now() - interval '45 seconds'"
+_LIVES = f"SELECT $1 IN ({_ALIVE})"
+
+# What has ended may still be named there, and is extended without any effect.
+_EXTEND = """
+INSERT INTO gateway.extensions (attempt, at, nano, tokens) SELECT attempt, $2, $3, $4 FROM gateway.running
+WHERE attempt = $1
+"""
 
 _CLOSE_DEAD = f"""
 WITH dead AS (
-    SELECT i.attempt, i.reserved_nano FROM gateway.running r JOIN gateway.intents i ON i.attempt = r.attempt
+    SELECT i.attempt, {HELD} AS nano FROM gateway.running r JOIN gateway.intents i ON i.attempt = r.attempt
     WHERE i.node NOT IN ({_ALIVE})
 ), closed AS (
     INSERT INTO gateway.outcomes (attempt, at, state, cost_nano)
-    SELECT attempt, $1, 'unknown', reserved_nano FROM dead ORDER BY attempt
+    SELECT attempt, $1, 'unknown', nano FROM dead ORDER BY attempt
     ON CONFLICT DO NOTHING RETURNING attempt
 ), gone AS (
     DELETE FROM gateway.running WHERE attempt IN (SELECT attempt FROM dead)
@@ -144,6 +151,10 @@ class PostgresLedger:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise LedgerDown(f"the ledger did not answer: {type(error).__name__}") from error
 
+    async def extend(self, attempt: str, nano: int, tokens: int, at: float) -> None:
+        async with self._connection() as connection:
+            await connection.execute(_EXTEND, attempt, at, nano, tokens)
+
     @property
     def up(self) -> bool:
         return self._writer.up
@@ -152,20 +163,28 @@ class PostgresLedger:
     def waiting(self) -> int:
         return self._writer.waiting
 
-    async def close_orphan(self, attempt: str, at: float) -> int:
+    async def close_orphan(self, attempt: str, at: float) -> int | None:
         entry = await self.entry(attempt)
         if entry is not None and entry.outcome is None:
-            await self._close_open(entry.intent, at)
+            if await self._may_live(entry.intent.origin.node):
+                return None
+            await self._close_open(entry, at)
             entry = await self.entry(attempt)
         if entry is None or entry.outcome is None:
             return 0
         return (entry.outcome.cost_nano or 0) + entry.corrected_nano
 
-    async def _close_open(self, intent: Intent, at: float) -> None:
+    async def _may_live(self, node: str) -> bool:
+        """Also while nobody can tell: see `_SILENT_S`."""
+        async with self._connection() as connection:
+            return not await self._beats(connection) or bool(await connection.fetchval(_LIVES, node))
+
+    async def _close_open(self, entry: Entry, at: float) -> None:
         """By way of the writer: an outcome that waits there comes first."""
+        held_nano = entry.intent.reserved_nano + entry.extended_nano
         try:
             async with asyncio.timeout(DEADLINE_S):
-                await self.conclude(Outcome(intent.attempt, at, "unknown", intent.reserved_nano))
+                await self.conclude(Outcome(entry.intent.attempt, at, "unknown", held_nano))
         except TimeoutError:
             raise LedgerDown("the ledger takes no rows") from None
 
@@ -289,7 +308,7 @@ async def _roll_up_some(connection: asyncpg.Connection, day: float) -> int:
     await connection.execute("UPDATE gateway.meta SET rolled_before = greatest(rolled_before, $1)", day)
     attempts = [row["attempt"] for row in await connection.fetch(_OLD, day, _ROLL_UP_AT_ONCE)]
     await connection.execute(queries.SUM_UP, attempts)
-    for table in ("intents", "outcomes", "corrections"):
+    for table in ("intents", "extensions", "outcomes", "corrections"):
         await connection.execute(f"DELETE FROM gateway.{table} WHERE attempt = ANY ($1)", attempts)  # noqa: S608
     await connection.execute("DELETE FROM gateway.idempotency WHERE at < $1", day)
     await connection.execute("DELETE FROM gateway.things WHERE at < $1", day)

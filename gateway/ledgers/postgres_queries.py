@@ -23,8 +23,10 @@ _FOREVER = float("inf")
 
 _ENTRIES = """
 SELECT i.*, o.*, coalesce(
-    (SELECT sum(delta_nano) FROM gateway.corrections c WHERE c.attempt = i.attempt), 0)::bigint
-FROM gateway.intents i LEFT JOIN gateway.outcomes o ON o.attempt = i.attempt
+    (SELECT sum(delta_nano) FROM gateway.corrections c WHERE c.attempt = i.attempt), 0)::bigint, x.*
+FROM gateway.intents i LEFT JOIN gateway.outcomes o ON o.attempt = i.attempt CROSS JOIN LATERAL (
+    SELECT coalesce(sum(nano), 0)::bigint, coalesce(sum(tokens), 0)::bigint
+    FROM gateway.extensions WHERE attempt = i.attempt) x
 """
 ENTRY = _ENTRIES + "WHERE i.attempt = $1"
 

@@ -21,6 +21,7 @@ NOT_STORABLE = (asyncpg.DataError, orjson.JSONEncodeError)
 
 _MAX = 2**63 - 1
 _INTENT_COLUMNS = len(fields(Intent)) - 1 + len(fields(Origin))
+_SUMS = 3
 
 
 def row_of_intent(row: Intent) -> Row:
@@ -60,15 +61,15 @@ def _storable(value: Any) -> Any:
 
 
 def entry_of(row: Any) -> Entry:
-    """Of the columns of an intent, those of an outcome (all null while it runs) and what was corrected, in the tables'
-    order."""
+    """Of the columns of an intent, those of an outcome (all null while it runs), what was corrected, and the money and
+    tokens that it was extended by; in the tables' order."""
     (
         attempt, call, number, at, node, caller, team, labels, endpoint, model, provider, target, policy, nano, tokens
     ) = row[:_INTENT_COLUMNS]  # fmt: skip
     origin = Origin(caller, team, orjson.loads(labels), endpoint, model, provider, target, policy, node)
     intent = Intent(attempt, call, number, at, origin, nano, tokens)
-    ended = row[_INTENT_COLUMNS:-1]
-    return Entry(intent, None if ended[0] is None else _outcome(ended), row[-1])
+    ended, sums = row[_INTENT_COLUMNS:-_SUMS], row[-_SUMS:]
+    return Entry(intent, None if ended[0] is None else _outcome(ended), *sums)
 
 
 def _outcome(row: Sequence[Any]) -> Outcome:

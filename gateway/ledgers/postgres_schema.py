@@ -1,6 +1,7 @@
 """The tables of the ledger on PostgreSQL, in a schema of their own, and how they come to be.
 
 intents, outcomes, corrections   append-only: the rows of attempts; `roll_up` alone may remove them, after it has summed
+extensions   append-only likewise: what running attempts reserved beyond their intents
 running      attempts that may have no outcome yet: written with the intent, removed with the outcome. It may name too
              many, never too few, and makes looking for what dead processes left behind independent of the history
 rollups      daily sums of attempts that `roll_up` removed
@@ -13,6 +14,9 @@ from __future__ import annotations
 import asyncpg
 
 from gateway.core.ports import LedgerUnusable
+
+HELD = "i.reserved_nano + (SELECT coalesce(sum(nano), 0) FROM gateway.extensions x WHERE x.attempt = i.attempt)::bigint"
+"""What an intent `i` has reserved, in nano-dollars."""
 
 _FIRST = """
 CREATE TABLE gateway.intents (
@@ -175,7 +179,47 @@ CREATE TRIGGER keep_unsummed BEFORE DELETE ON gateway.corrections
     FOR EACH ROW EXECUTE FUNCTION gateway.refuse_unsummed();
 """
 
-_MIGRATIONS = (_FIRST,)
+# In the view, only what is open holds anything, and only there the extensions are looked up.
+_SECOND = f"""
+CREATE TABLE gateway.extensions (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    attempt text COLLATE "C" NOT NULL,
+    at double precision NOT NULL,
+    nano bigint NOT NULL,
+    tokens bigint NOT NULL
+);
+CREATE INDEX extensions_attempt ON gateway.extensions (attempt);
+CREATE TRIGGER keep BEFORE UPDATE ON gateway.extensions FOR EACH ROW EXECUTE FUNCTION gateway.refuse();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON gateway.extensions EXECUTE FUNCTION gateway.refuse();
+CREATE TRIGGER keep_unsummed BEFORE DELETE ON gateway.extensions
+    FOR EACH ROW EXECUTE FUNCTION gateway.refuse_unsummed();
+
+CREATE OR REPLACE VIEW gateway.lines AS
+SELECT
+    i.attempt, o.attempt IS NULL AS open, CASE WHEN o.attempt IS NULL THEN {HELD} END AS reserved_nano,
+    i.at, i.caller, i.team, i.labels, i.endpoint, i.model,
+    i.provider, 1 AS attempts, coalesce(o.cost_nano, 0) + coalesce(c.delta_nano, 0) AS cost_nano,
+    o.input, o.cached_input, o.cache_write, o.audio_input, o.image_input,
+    o.output, o.reasoning, o.audio_output, o.image_output,
+    (o.attempt IS NOT NULL AND o.cost_nano IS NULL)::int AS unpriced,
+    ('estimated' = ANY (string_to_array(o.flags, ',')))::int AS estimated,
+    (o.state = 'unknown')::int AS unknown,
+    (o.state = 'failed')::int AS failed
+FROM gateway.intents i
+LEFT JOIN gateway.outcomes o ON o.attempt = i.attempt
+LEFT JOIN (SELECT attempt, sum(delta_nano) AS delta_nano FROM gateway.corrections GROUP BY attempt) c
+    ON c.attempt = i.attempt
+UNION ALL
+SELECT
+    NULL, false, 0, day, caller, team, labels, endpoint, model,
+    provider, attempts, cost_nano,
+    input, cached_input, cache_write, audio_input, image_input,
+    output, reasoning, audio_output, image_output,
+    unpriced, estimated, unknown, failed
+FROM gateway.rollups;
+"""  # noqa: S608 - our names
+
+_MIGRATIONS = (_FIRST, _SECOND)
 """What is added to them is added at the end: they ran somewhere. The version is their number."""
 
 VERSION = len(_MIGRATIONS)

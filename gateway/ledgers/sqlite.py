@@ -78,6 +78,9 @@ class SqliteLedger:
     def conclude(self, outcome: Outcome) -> asyncio.Future[None]:
         return self._put(outcome)
 
+    async def extend(self, attempt: str, nano: int, tokens: int, at: float) -> None:
+        await self._job(partial(upkeep.extend, attempt=attempt, nano=nano, tokens=tokens, at=at))
+
     @property
     def up(self) -> bool:
         return self._writer is not None and self._writer.up
@@ -86,8 +89,9 @@ class SqliteLedger:
     def waiting(self) -> int:
         return self._writer.waiting if self._writer else 0
 
-    async def close_orphan(self, attempt: str, at: float) -> int:
-        cost: int = await self._job(partial(upkeep.close_orphan, attempt=attempt, at=at))
+    async def close_orphan(self, attempt: str, at: float) -> int | None:
+        job = partial(upkeep.close_orphan, node=self._node, born=self._born, attempt=attempt, at=at)
+        cost: int | None = await self._job(job)
         return cost
 
     async def recover(self, at: float) -> int:

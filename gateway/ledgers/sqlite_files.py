@@ -17,7 +17,10 @@ from gateway.ledgers.sqlite_schema import MIGRATIONS, checked_version, migrate
 
 BUSY_S = 5.0
 _WAL_HEADER, _FRAME_HEADER = 32, 24
-_TABLES = ("origins", "rates", "endings", "intents", "outcomes", "corrections", "rollups", "idempotency", "things")
+_TABLES = (
+    "origins", "rates", "endings", "intents", "extensions", "outcomes", "corrections", "rollups", "idempotency",
+    "things",
+)  # fmt: skip
 """Of all versions, in the order in which they can be filled."""
 
 

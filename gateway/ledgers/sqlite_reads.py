@@ -10,7 +10,7 @@ import orjson
 from gateway.core.accounts import Ask, Entry, Intent, Origin, Outcome, Query, Seed, Total
 from gateway.core.usage import BUCKETS, Usage
 from gateway.ledgers.rows import DAY_S, DIMENSIONS, Totals, checked
-from gateway.ledgers.sqlite_schema import ENDING, ESTIMATED, NOT_SEEN, SUMS, USAGE
+from gateway.ledgers.sqlite_schema import ENDING, ESTIMATED, HELD, NOT_SEEN, SUMS, USAGE
 
 PAGE = 1000
 _NEVER_AT = 1e15
@@ -19,7 +19,9 @@ _ENTRY = f"""
 SELECT i.id, i.attempt, i.call, i.number, i.at, g.node, g.caller, g.team, g.labels, g.endpoint, g.model, g.provider,
   g.target, g.policy, i.reserved_nano, i.reserved_tokens,
   o.at, o.cost_nano, {USAGE}, o.duration_s, {_ENDED},
-  (SELECT COALESCE(SUM(delta_nano), 0) FROM corrections WHERE intent = i.id)
+  (SELECT COALESCE(SUM(delta_nano), 0) FROM corrections WHERE intent = i.id),
+  (SELECT COALESCE(SUM(nano), 0) FROM extensions WHERE intent = i.id),
+  (SELECT COALESCE(SUM(tokens), 0) FROM extensions WHERE intent = i.id)
 FROM intents i CROSS JOIN origins g ON g.id = i.origin LEFT JOIN outcomes o ON o.id = i.id
   LEFT JOIN endings e ON e.id = o.ending
 """  # noqa: S608 - our names
@@ -31,7 +33,7 @@ SELECT COALESCE(SUM(nano), 0) FROM (
   UNION ALL
   SELECT SUM(cost_nano) FROM rollups WHERE {days})
 """
-_OPEN = "SELECT i.attempt, i.reserved_nano FROM running CROSS JOIN intents i ON i.id = running.id WHERE {attempts}"
+_OPEN = f"SELECT i.attempt, {HELD} FROM running CROSS JOIN intents i ON i.id = running.id WHERE {{attempts}}"  # noqa: S608
 _TOTALS = f"""
 SELECT {", ".join(f"g.{name}" for name in DIMENSIONS)}, g.labels, s.* FROM (
   SELECT s.origin, s.day, s.attempts, s.cost_nano, {", ".join(f"s.{bucket}" for bucket in BUCKETS)}, s.unpriced,
@@ -109,10 +111,11 @@ def page(
 
 def _entry(row: tuple[object, ...]) -> Entry:
     (_, attempt, call, number, at, node, caller, team, labels, endpoint, model, provider, target, policy, nano, tokens,
-     *end, corrected) = row  # fmt: skip
+     *end, corrected, extended_nano, extended_tokens) = row  # fmt: skip
     origin = Origin(caller, team, orjson.loads(labels), endpoint, model, provider, target, policy, node)  # type: ignore[arg-type]
     intent = Intent(attempt, call, number, at, origin, nano, tokens)  # type: ignore[arg-type]
-    return Entry(intent, None if end[0] is None else _outcome(attempt, end), corrected)  # type: ignore[arg-type]
+    outcome = None if end[0] is None else _outcome(attempt, end)
+    return Entry(intent, outcome, corrected, extended_nano, extended_tokens)  # type: ignore[arg-type]
 
 
 def _outcome(attempt: object, row: list[object]) -> Outcome:

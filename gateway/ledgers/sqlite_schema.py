@@ -20,6 +20,8 @@ NOT_SEEN = ("unknown", "", "", "", "", 0, "")
 """The ending of an attempt whose end was not seen."""
 ESTIMATED = "COALESCE(instr(',' || e.flags || ',', ',estimated,') > 0, 0)"
 """Whether an ending `e` is one whose usage is an estimate."""
+HELD = "i.reserved_nano + (SELECT COALESCE(SUM(nano), 0) FROM extensions WHERE intent = i.id)"
+"""What an intent `i` has reserved, in nano-dollars."""
 SUMS = f"attempts, cost_nano, {USAGE}, unpriced, estimated, unknown, failed"
 
 _KEPT = """
@@ -105,7 +107,10 @@ BEGIN
   WHERE NOT EXISTS (SELECT 1 FROM running WHERE id = NEW.id) AND EXISTS (SELECT 1 FROM intents WHERE id = NEW.id);
   DELETE FROM running WHERE id = NEW.id;
 END;
-{_KEPT.format(table="outcomes")}
+CREATE TABLE extensions (
+  id INTEGER PRIMARY KEY, intent INTEGER NOT NULL, at REAL NOT NULL, nano INTEGER NOT NULL, tokens INTEGER NOT NULL);
+CREATE INDEX extensions_intent ON extensions (intent);
+{"".join(_KEPT.format(table=table) for table in ("outcomes", "extensions"))}
 """  # noqa: S608 - our names
 
 MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)

@@ -9,7 +9,7 @@ import time
 from gateway.core.usage import BUCKETS
 from gateway.ledgers.rows import DAY_S
 from gateway.ledgers.sqlite_insert import Shared
-from gateway.ledgers.sqlite_schema import ENDING, ESTIMATED, NOT_SEEN, SUMS, USAGE
+from gateway.ledgers.sqlite_schema import ENDING, ESTIMATED, HELD, NOT_SEEN, SUMS, USAGE
 
 DEAD_S = 30.0
 CLAIM_S = 86400.0
@@ -18,10 +18,12 @@ SLICE = 5000
 
 _UNKNOWN = f"""
 INSERT OR IGNORE INTO outcomes (id, at, ending, cost_nano, {USAGE}, duration_s)
-SELECT i.id, :at, :ending, i.reserved_nano, {", ".join("0" * len(BUCKETS))}, 0.0
+SELECT i.id, :at, :ending, {HELD}, {", ".join("0" * len(BUCKETS))}, 0.0
 FROM running CROSS JOIN intents i ON i.id = running.id CROSS JOIN origins g ON g.id = i.origin WHERE
 """  # noqa: S608 - our names
 _ALIVE = "EXISTS (SELECT 1 FROM nodes n WHERE n.node = {node} AND n.beat_at BETWEEN :now - :dead AND :now)"
+_DEAD = f"CASE g.node WHEN :node THEN i.id <= :born ELSE NOT {_ALIVE.format(node='g.node')} END"
+"""Whether the process of an intent is. What its name left open before this one began belongs to one that died."""
 _ROLL_UP = f"""
 INSERT INTO rollups (origin, day, {SUMS})
 SELECT i.origin, CAST(i.at / {DAY_S} AS INTEGER) AS day, COUNT(*),
@@ -43,20 +45,24 @@ def last_intent(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM intents").fetchone()[0])
 
 
-def close_orphan(connection: sqlite3.Connection, attempt: str, at: float) -> int:
-    values = {"attempt": attempt, "at": at, "ending": _not_seen(connection)}
-    connection.execute(f"{_UNKNOWN} i.attempt = :attempt", values)
-    cost = "SELECT o.cost_nano FROM intents i CROSS JOIN outcomes o ON o.id = i.id WHERE i.attempt = ?"
-    row = connection.execute(cost, (attempt,)).fetchone()
-    return row[0] or 0 if row else 0
+def extend(connection: sqlite3.Connection, attempt: str, nano: int, tokens: int, at: float) -> None:
+    running = "SELECT i.id, ?, ?, ? FROM intents i CROSS JOIN running ON running.id = i.id WHERE i.attempt = ?"
+    connection.execute(f"INSERT INTO extensions (intent, at, nano, tokens) {running}", (at, nano, tokens, attempt))
+
+
+def close_orphan(connection: sqlite3.Connection, node: str, born: int, attempt: str, at: float) -> int | None:
+    """`born`: the last row when this process began."""
+    values = _now(node, born, at) | {"attempt": attempt, "ending": _not_seen(connection)}
+    connection.execute(f"{_UNKNOWN} i.attempt = :attempt AND {_DEAD}", values)
+    found = "SELECT o.id IS NULL, o.cost_nano FROM intents i LEFT JOIN outcomes o ON o.id = i.id WHERE i.attempt = ?"
+    lives, cost = connection.execute(found, (attempt,)).fetchone() or (False, 0)
+    return None if lives else cost or 0
 
 
 def recover(connection: sqlite3.Connection, node: str, born: int, at: float) -> int:
-    """`born`: the last row when this process began. What its name left open before belongs to one that died."""
-    values = {"node": node, "born": born, "at": at, "now": time.monotonic(), "dead": DEAD_S}
+    values = _now(node, born, at)
     _end_claims(connection, values)
-    dead = f"CASE g.node WHEN :node THEN i.id <= :born ELSE NOT {_ALIVE.format(node='g.node')} END"
-    done = connection.execute(f"{_UNKNOWN} {dead}", values | {"ending": _not_seen(connection)}).rowcount
+    done = connection.execute(f"{_UNKNOWN} {_DEAD}", values | {"ending": _not_seen(connection)}).rowcount
     connection.execute("DELETE FROM nodes WHERE beat_at NOT BETWEEN :now - :dead AND :now", values)
     return done
 
@@ -88,11 +94,17 @@ def roll_up(connection: sqlite3.Connection, before_at: float) -> int:
         connection.execute(_ROLL_UP)
         connection.execute("INSERT INTO meta VALUES ('rolling_up', 1)")
         connection.execute("DELETE FROM corrections WHERE intent IN (SELECT id FROM rolling)")
+        connection.execute("DELETE FROM extensions WHERE intent IN (SELECT id FROM rolling)")
         connection.execute("DELETE FROM outcomes WHERE id IN (SELECT id FROM rolling)")
         connection.execute("DELETE FROM intents WHERE id IN (SELECT id FROM rolling)")
         connection.execute("DELETE FROM meta WHERE key = 'rolling_up'")
     connection.execute("DELETE FROM things WHERE at < ?", (before_at,))
     return count
+
+
+def _now(node: str, born: int, at: float) -> dict[str, object]:
+    """What `_DEAD` asks for, and the wall time."""
+    return {"node": node, "born": born, "at": at, "now": time.monotonic(), "dead": DEAD_S}
 
 
 def _not_seen(connection: sqlite3.Connection) -> int:

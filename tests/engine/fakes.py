@@ -215,7 +215,8 @@ class FakeClock:
 
 class FakeLedger:
     """Implements Ledger in memory. Rows are durable at once, unless the disk is `full` or `slow`: then an outcome is
-    durable when `flush` says so. `seeded` are the counters it was asked for, in order."""
+    durable when `flush` says so. `seeded` are the counters it was asked for, in order; `extensions` those of money;
+    `living` the nodes that still report to it."""
 
     def __init__(self) -> None:
         self.intents: dict[str, Intent] = {}
@@ -224,6 +225,8 @@ class FakeLedger:
         self.keys: dict[str, tuple[str, bytes | None]] = {}
         self.things: dict[str, tuple[str, str, str]] = {}
         self.seeded: list[str] = []
+        self.extensions: list[tuple[str, int]] = []
+        self.living: set[str] = set()
         self.full = False
         self.slow = False
         self.closed = False
@@ -270,12 +273,23 @@ class FakeLedger:
         self.outcomes.setdefault(outcome.attempt, outcome)
         asyncio.get_running_loop().call_soon(_done, future)
 
-    async def close_orphan(self, attempt: str, at: float) -> int:
+    async def extend(self, attempt: str, nano: int, tokens: int, at: float) -> None:
+        await asyncio.sleep(0)
+        if self.full:
+            raise LedgerDown
+        self.extensions.append((attempt, nano))
+
+    def _held(self, attempt: str) -> int:
+        return self.intents[attempt].reserved_nano + sum(nano for name, nano in self.extensions if name == attempt)
+
+    async def close_orphan(self, attempt: str, at: float) -> int | None:
         await asyncio.sleep(0)
         intent = self.intents.get(attempt)
         if intent is None:
             return 0
-        self.outcomes.setdefault(attempt, Outcome(attempt, at, "unknown", intent.reserved_nano))
+        if attempt not in self.outcomes and intent.origin.node in self.living:
+            return None
+        self.outcomes.setdefault(attempt, Outcome(attempt, at, "unknown", self._held(attempt)))
         return self.outcomes[attempt].cost_nano or 0
 
     async def recover(self, at: float) -> int:
@@ -289,7 +303,7 @@ class FakeLedger:
         if self.full:
             raise LedgerDown
         spent = sum(outcome.cost_nano or 0 for outcome in self.outcomes.values())
-        return Seed(spent, {attempt: self.intents[attempt].reserved_nano for attempt in self.open})
+        return Seed(spent, {attempt: self._held(attempt) for attempt in self.open})
 
     async def entry(self, attempt: str) -> Entry | None:
         intent = self.intents.get(attempt)

@@ -594,6 +594,36 @@ async def test_a_stream_beyond_its_reservation_reserves_more() -> None:
     assert cost > 300
 
 
+@pytest.mark.parametrize("limits", [{}, {"budgets": (), "rate_limits": ()}])
+async def test_a_stream_goes_on_when_what_it_reserved_further_is_on_disk(limits: dict[str, Any]) -> None:
+    """LED-02: if the process dies now, it costs all of what it reserved."""
+    rig, _ = rig_of(long_stream(30), **limits)
+    written: list[int] = []
+
+    class Watched(FakeClient):
+        async def write(self, data: bytes) -> None:
+            written.append(len(rig.ledger.extensions))
+            await super().write(data)
+
+    async with rig:
+        await rig.ask(Watched(body_of(stream=True, max_tokens=4)))
+    (began,) = rig.ledger.intents.values()
+    assert rig.ledger.extensions == [(began.attempt, began.reserved_nano * times) for times in (1, 2, 4)]
+    assert written[3:5] == [0, 1]
+    assert written[-1] == 3
+
+
+@pytest.mark.parametrize("limits", [{}, {"budgets": (), "rate_limits": ()}])
+async def test_a_stream_beyond_its_reservation_is_cut_while_that_cannot_be_written_down(limits: dict[str, Any]) -> None:
+    rig, _ = rig_of(long_stream(30), looks=lambda: setattr(rig.ledger, "full", True), **limits)
+    async with rig:
+        client = await rig.ask(FakeClient(body_of(stream=True, max_tokens=4)))
+    assert client.body.count(b"word") == 4
+    assert b"budget_exceeded" in client.body
+    assert DONE not in client.body
+    assert ended(rig)[0] == "settled"
+
+
 async def test_a_stream_beyond_its_reservation_is_cut_where_there_is_no_more() -> None:
     """BUD-02: with an event that says why."""
     tight = LimitRule("all", (Measure("usd", 600, "total"),), {})

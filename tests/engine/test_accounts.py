@@ -141,6 +141,28 @@ async def test_a_lease_whose_process_died_costs_what_it_reserved() -> None:
         assert books.ledger.outcomes["one"].state == "unknown"
 
 
+async def test_a_lease_of_a_process_that_lives_is_renewed_for_it_until_it_ends() -> None:
+    """BUD-10: it is cut off from the store, or the store's clock has stepped; its calls go on."""
+    async with Books() as books:
+        await books.reserved("one")
+        await books.reserved("two")
+        books.accounts.leases.clear()
+        books.ledger.living = {"here"}
+        books.clock.pass_(LEASE_S + 1)
+        await books.accounts._sweep()
+        assert await books.store.expired(10) == []
+        assert await books.counted() == (0, 200)
+        assert books.ledger.outcomes == {}
+        books.ended("one", 40)
+        assert await books.accounts.flushed(5)
+        assert await books.counted() == (40, 100)
+        books.ledger.living = set()
+        books.clock.pass_(LEASE_S + 1)
+        await books.accounts._sweep()
+        assert await books.counted() == (140, 0)
+        assert books.ledger.outcomes["two"].state == "unknown"
+
+
 async def test_a_lease_that_was_never_written_down_is_given_back() -> None:
     async with Books() as books:
         await books.counted()

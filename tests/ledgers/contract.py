@@ -179,7 +179,12 @@ class Rows(LedgerContract):
 
     @pytest.mark.parametrize(
         "table, column",
-        [("intents", "reserved_nano"), ("extensions", "nano"), ("outcomes", "cost_nano"), ("corrections", "delta_nano")],
+        [
+            ("intents", "reserved_nano"),
+            ("extensions", "nano"),
+            ("outcomes", "cost_nano"),
+            ("corrections", "delta_nano"),
+        ],
     )
     async def test_a_row_cannot_be_changed_or_removed(self, ledger: Ledger, table: str, column: str) -> None:
         """LED-08"""

@@ -12,7 +12,9 @@ import pytest
 from gateway.core.accounts import Query
 from gateway.core.ports import LedgerDown, LedgerUnusable
 from gateway.core.usage import Usage
+from gateway.ledgers import postgres_schema as schema
 from gateway.ledgers.postgres import PostgresLedger, open_postgres
+from gateway.ledgers.postgres_rows import row_of_intent
 from tests.ledgers.contract import DAY, NOON, WINDOWS, Opened, WholeContract, ask, everything, intent, outcome, spend
 from tests.support.postgres import Postgres, client
 
@@ -59,6 +61,26 @@ async def test_newer_tables_are_refused(dsn: str, opened: Opened, *, read_only: 
         await connection.execute("UPDATE meta SET version = 99")
     with pytest.raises(LedgerUnusable, match="version 99"):
         await open_postgres(dsn, node="b", read_only=read_only)
+
+
+async def test_older_tables_are_brought_up_to_date_with_their_rows(
+    dsn: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LED-12"""
+    async with client(dsn) as connection:
+        with monkeypatch.context() as older:
+            older.setattr(schema, "VERSION", 1)
+            older.setattr(schema, "_MIGRATIONS", schema._MIGRATIONS[:1])
+            await schema.migrate(connection)
+        row = row_of_intent(intent("1"))
+        places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+        await connection.execute(f"INSERT INTO gateway.intents VALUES ({places})", *row)
+        await connection.execute("INSERT INTO gateway.running VALUES ('1')")
+    with pytest.raises(LedgerUnusable, match="older than this gateway"):
+        await open_postgres(dsn, node="reader", read_only=True)
+    ledger = await opened("a")
+    await ledger.extend("1", 500, 25, NOON)
+    assert dict((await ledger.seed(ask())).open) == {"1": 1500}
 
 
 async def test_a_reader_changes_nothing(dsn: str, opened: Opened) -> None:
@@ -117,7 +139,7 @@ async def test_what_cannot_be_reached_is_told_without_the_password(postgres: Pos
     assert "canary" not in str(error.value)
 
 
-@pytest.mark.parametrize("table", ["intents", "outcomes", "corrections"])
+@pytest.mark.parametrize("table", ["intents", "extensions", "outcomes", "corrections"])
 async def test_tables_cannot_be_emptied(dsn: str, opened: Opened, table: str) -> None:
     """LED-08"""
     await spend(await opened("a"), "1")

@@ -61,7 +61,10 @@ async def test_without_a_server_nothing_is_admitted_and_nothing_is_lost(
     ended = [ledger.conclude(outcome(str(number), 1)) for number in range(20)]
     refused = await asyncio.gather(*(ledger.intend(intent(f"refused {n}")) for n in range(5)), return_exceptions=True)
     assert {type(error) for error in refused} == {LedgerDown}
-    for question in (ledger.seed(ask()), ledger.beat(NOON), ledger.entry("1"), ledger.claim("k", "b", "c", NOON)):
+    for question in (
+        ledger.seed(ask()), ledger.beat(NOON), ledger.entry("1"), ledger.claim("k", "b", "c", NOON),
+        ledger.extend("1", 500, 25, NOON), ledger.close_orphan("1", NOON),
+    ):  # fmt: skip
         with pytest.raises(LedgerDown):
             await question
     assert not any(future.done() for future in ended)
@@ -148,6 +151,7 @@ async def test_after_an_outage_nobody_is_dead_before_he_could_say_that_he_lives(
     await dead.close()
     async with client(dsn) as operator:
         await operator.execute("UPDATE nodes SET beat_at = beat_at - interval '60 seconds'")
+    assert [await ledger.close_orphan(attempt, NOON) for attempt in ("lives", "dead")] == [None, None]
     await ledger.beat(NOON)
     assert await ledger.recover(NOON) == 0
     await other.beat(NOON)

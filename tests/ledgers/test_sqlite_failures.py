@@ -20,7 +20,7 @@ from gateway.core.ports import LedgerDown
 from gateway.core.usage import Usage
 from gateway.ledgers.sqlite import SqliteLedger, open_sqlite
 from gateway.ledgers.sqlite_files import check
-from tests.ledgers.contract import NOON, everything, intent, outcome, spend
+from tests.ledgers.contract import NOON, ask, everything, intent, outcome, spend
 
 
 @pytest.fixture
@@ -72,6 +72,20 @@ class TestFull:
         await ledger.intend(intent("after"))
         assert ledger.up
         assert not {entry.intent.attempt for entry in await everything(ledger)} & set(refused)
+        await ledger.close()
+
+    async def test_an_extension_that_does_not_fit_is_refused_and_counts_nothing(self, path: Path) -> None:
+        ledger = await open_sqlite(path, node="a")
+        await ledger.intend(intent("1"))
+        allow = await room(ledger)
+        allow(0)
+        extended = 0
+        with pytest.raises(LedgerDown):
+            while True:
+                await ledger.extend("1", 1, 1, NOON)
+                extended += 1
+        allow(None)
+        assert dict((await ledger.seed(ask())).open) == {"1": 1000 + extended}
         await ledger.close()
 
     async def test_closing_tells_what_could_not_be_written(self, path: Path) -> None:
