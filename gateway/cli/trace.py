@@ -24,7 +24,8 @@ def add_to(commands: Commands) -> None:
     command = commands.add_parser(
         "trace",
         help="print the spans of the calls that ended last",
-        description="Asks the gateway that runs with the same settings; it remembers the last calls, sampled or not. "
+        description="Asks the gateway that runs with the same settings; it remembers the last calls, sampled or not; "
+        "of more than 200 a second, those that are remarkable and some of the others. "
         "Each span is shown with its place in the time of its trace, its start and its duration.",
         epilog="Exit codes: 0 done, 1 there is no such call or trace, 2 could not run.",
     )

@@ -12,7 +12,7 @@ from gateway.core.bugs import place
 from gateway.core.model import Record
 from gateway.core.ports import Sink
 
-MOST = 32
+MOST = 64
 LONGEST_S = 0.05
 
 
@@ -25,7 +25,7 @@ class Gather:
     """Implements Sink. Tells sink by sink, as the same code over record after record costs a fraction of what it costs
     between calls, where all else pushes it out of the processor's caches.
 
-    Told at once where no other call runs; else `MOST` together, which takes less than a millisecond, and none later
+    Told at once where no other call runs; else `MOST` together, which takes a millisecond or two, and none later
     than `LONGEST_S`. Whoever asks the sinks what they know flushes first.
     """
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from math import inf
 
 from gateway.core.accounts import Ask, Balance, Denied, Granted, Seed, Unit, Unseeded
 from gateway.core.clock import Clock
 from gateway.stores.balances import SEEDED, denied
 from gateway.stores.counters import Bucket, Counter, Running
 
-SETTLED_S = 10.0
+SETTLED_S = 0.5
+"""A lease that was settled is known for so long; more memory, that the processor has forgotten, costs every call."""
+SEEDING_S = 10.0
+"""And for so long after a counter was found missing: what the ledger says of it may be as old."""
 SWEEP_AT = 4096
 IDLE_MAX = 100_000
 
@@ -44,6 +48,7 @@ class MemoryStore:
         self._past: dict[str, _Past] = {}
         # In order, and apart: what was dropped from the front of a dictionary is stepped over to find its first key.
         self._ends: deque[tuple[float, str]] = deque()
+        self._unseeded_at = -inf
         self._sweep_at = SWEEP_AT
 
     async def reserve(self, lease: str, asks: Sequence[Ask], ttl_s: float) -> Granted | Denied | Unseeded:
@@ -52,7 +57,7 @@ class MemoryStore:
         for ask in asks:
             counter = self._counters.get(ask.key) or self._begin(ask, now)
             if counter is None:
-                return self._unseeded(asks)
+                return self._unseeded(asks, now)
             asked.append((ask, counter))
         if lease not in self._leases and lease not in self._past:
             for index, (ask, counter) in enumerate(asked):
@@ -148,7 +153,8 @@ class MemoryStore:
             return None
         return self._add(ask.key, Bucket(now) if window == "minute" else Running(), now)
 
-    def _unseeded(self, asks: Sequence[Ask]) -> Unseeded:
+    def _unseeded(self, asks: Sequence[Ask], now: float) -> Unseeded:
+        self._unseeded_at = now
         counters = self._counters
         missing = (index for index, ask in enumerate(asks) if ask.limit.window in SEEDED and ask.key not in counters)
         return Unseeded(tuple(missing))
@@ -177,7 +183,8 @@ class MemoryStore:
 
     def _bury(self, lease: str, past: _Past, now: float) -> None:
         ends = self._ends
-        while ends and ends[0][0] + SETTLED_S <= now:
+        kept_s = SEEDING_S if now < self._unseeded_at + SEEDING_S else SETTLED_S
+        while ends and ends[0][0] + kept_s <= now:
             del self._past[ends.popleft()[1]]
         self._past[lease] = past
         ends.append((now, lease))

@@ -53,6 +53,25 @@ def test_the_oldest_makes_room() -> None:
     assert ring.find("req_1") == []
 
 
+def ended(number: int, at: float, outcome: str = "ok") -> Record:
+    return Record(call_id=f"req_{number}", started_at=0.0, started=at, outcome=outcome)
+
+
+def test_of_more_calls_than_anybody_looks_at_some_are_kept_and_all_that_are_remarkable() -> None:
+    a_second = [ended(number, number / 2000, "failed" if number == 1801 else "ok") for number in range(2000)]
+    ring = filled(*a_second, size=50)
+    kept = [int(name.removeprefix("req_")) for name in ids(ring.last(99))]
+    assert 1400 <= min(kept) <= 1600  # 200 a second: the last quarter of a second
+    assert 1801 in kept
+
+
+def test_a_burst_is_kept_whole_and_calls_at_an_ordinary_pace_are() -> None:
+    assert ids(filled(*(ended(number, 1.0) for number in range(50)), size=50).last(99)) == [
+        f"req_{n}" for n in range(50)
+    ]
+    assert len(filled(*(ended(number, number / 150) for number in range(400)), size=400).last(400)) == 400
+
+
 def told(number: int, size: int) -> Record:
     record = call(number, number)
     record.content = Content(input="x" * size)

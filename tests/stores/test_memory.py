@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.core.accounts import Ask, Denied, Granted, Limit, Seed
+from gateway.core.accounts import Ask, Denied, Granted, Limit, Seed, Unseeded
 from gateway.core.windows import bound
 from gateway.stores import memory
 from gateway.stores.memory import MemoryStore
@@ -77,7 +77,7 @@ async def test_counters_that_are_over_are_dropped() -> None:
         clock.date += 60
         await store.seed(bound(hourly, 0, clock.date), Seed(0), 60)
     assert len(store._counters) <= 2 * memory.SWEEP_AT
-    assert len(store._past) == len(store._ends) <= memory.SETTLED_S + 1
+    assert len(store._past) == len(store._ends) <= memory.SEEDING_S + 1
 
 
 async def test_a_lease_that_was_settled_is_known_for_a_while_and_then_forgotten() -> None:
@@ -85,12 +85,28 @@ async def test_a_lease_that_was_settled_is_known_for_a_while_and_then_forgotten(
     store = MemoryStore(clock)
     await granted(store, "a", one())
     assert await store.settle("a", {"requests": 1})
-    clock.since += memory.SETTLED_S - 1
+    clock.since += memory.SETTLED_S / 2
     assert await store.settle("a", {"requests": 1})
     assert not await store.settle("never made", {})
-    clock.since += 1
+    clock.since += memory.SETTLED_S / 2
     await store.settle("another", {})
     assert not await store.settle("a", {"requests": 1})
+
+
+async def test_it_is_known_for_longer_while_a_seed_may_be_on_its_way() -> None:
+    """The ledger was read while it ran, and the seed comes when it has ended."""
+    clock = Clock()
+    store = MemoryStore(clock)
+    spent = ask("usd", 10, 100, "total")
+    await granted(store, "a", one())
+    assert isinstance(await store.reserve("b", [spent], 60), Unseeded)
+    await store.settle("a", {"usd": 7, "requests": 1})
+    clock.since += memory.SEEDING_S - 1
+    await store.settle("another", {})
+    await store.seed(spent, Seed(50, {"a": 10}), 60)
+    (balance,) = await store.balances([spent])
+    assert balance is not None
+    assert (balance.spent, balance.reserved) == (57, 0)
 
 
 async def test_a_limit_of_nothing_admits_nothing() -> None:
