@@ -1,8 +1,8 @@
 """The calls that ended last, in memory: tracing that is useful before there is any back end. What was said in them is
 kept within a bound of its own.
 
-Of more calls than anybody could look at, an ordinary one is kept now and then. What is kept is memory that the processor
-has long forgotten when it is used again: to keep each of 2,000 calls a second made all of them a twentieth dearer.
+Of more calls than anybody could look at, an ordinary one is kept now and then. What is kept is memory that the
+processor has long forgotten when it is used again: to keep each of 2,000 calls a second made all a twentieth dearer.
 """
 
 from __future__ import annotations
