@@ -16,7 +16,7 @@ from gateway.core.pace import Pace
 from gateway.core.rates import Rates
 from gateway.core.secret import Secret
 from gateway.core.trace import Mode, Step, Trace, Value
-from gateway.core.usage import Reported, Usage
+from gateway.core.usage import Reported, Usage, nothing_reported
 
 if TYPE_CHECKING:
     from gateway.core.rules import GuardSet, Verdict
@@ -226,7 +226,7 @@ class Attempt:
     failed: bool = False
     status: int = 0
     complete: bool = False
-    reported: Reported = field(default_factory=Reported)
+    reported: Reported = field(default_factory=nothing_reported)
     state: State = "voided"
     usage: Usage = Usage()
     cost_nano: int | None = 0

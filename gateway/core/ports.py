@@ -27,7 +27,7 @@ from gateway.core.rates import Rates
 from gateway.core.span import Context, Finding, Text, View
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see core/accounts.py
 class UpstreamRequest:
     """One request to one provider. `path` is what follows the provider's base URL: raw, with the query, beginning
     with "/". `body` is the whole body, or a stream of it whose length is `content_length` (None: unknown).

@@ -48,6 +48,14 @@ class Reported:
         self.odd = self.odd or later.odd
 
 
+_NOTHING_REPORTED = Reported()
+
+
+def nothing_reported() -> Reported:
+    """The one that all calls share until their providers say something: it is never changed."""
+    return _NOTHING_REPORTED
+
+
 COUNTS = tuple(entry.name for entry in fields(Reported) if entry.name.endswith("_tokens"))
 
 

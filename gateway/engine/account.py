@@ -159,25 +159,18 @@ class Account:
     def _begun(self, now: float) -> Attempt:
         number = len(self._record.attempts) + 1
         target = self._plan.targets[0]
-        return Attempt(
-            id=f"{self._record.call_id}.{number}",
-            number=number,
-            provider=target.provider,
-            target=target.model,
-            started_at=now,
-            started=self._accounts.clock.monotonic(),
-            span_id=span_id(self._accounts.random),
+        accounts = self._accounts
+        # Here and below values go by their place: a class that is called with names makes a dictionary of them first.
+        attempt = Attempt(
+            f"{self._record.call_id}.{number}", number, target.provider, target.model, now, accounts.clock.monotonic()
         )
+        attempt.span_id = span_id(accounts.random)
+        return attempt
 
     def _intent_row(self, attempt: Attempt) -> Intent:
+        need, origin = self.need, self._plan.terms.origin or self._origin()
         return Intent(
-            attempt=attempt.id,
-            call=self._record.call_id,
-            number=attempt.number,
-            at=attempt.started_at,
-            origin=self._plan.terms.origin or self._origin(),
-            reserved_nano=self.need.nano or 0,
-            reserved_tokens=self.need.tokens,
+            attempt.id, self._record.call_id, attempt.number, attempt.started_at, origin, need.nano or 0, need.tokens
         )
 
     def _origin(self) -> Origin:
@@ -303,17 +296,9 @@ class Account:
         return Settlement(attempt.id, self._asks, actual)
 
     def _outcome(self, attempt: Attempt, now: float) -> Outcome:
+        said, verdicts = attempt.reported, self._record.verdicts
         return Outcome(
-            attempt=attempt.id,
-            at=now,
-            state=attempt.state,
-            cost_nano=attempt.cost_nano,
-            usage=attempt.usage,
-            served=attempt.reported.model,
-            tier=attempt.reported.service_tier,
-            rates=rates_text(attempt),
-            flags=attempt.flags,
-            status=attempt.status,
-            duration_s=attempt.duration_s,
-            verdicts=verdict_text(self._record.verdicts),
-        )
+            attempt.id, now, attempt.state, attempt.cost_nano, attempt.usage, said.model, said.service_tier,
+            rates_text(attempt), attempt.flags, attempt.status, attempt.duration_s,
+            verdict_text(verdicts) if verdicts else "",
+        )  # fmt: skip

@@ -167,16 +167,8 @@ def _call(
     unknown_fields: tuple[str, ...] = (),
 ) -> Call:
     model, stream = (document.get("model"), document.get("stream")) if document else (None, None)
+    # By their place: a class that is called with names makes a dictionary of them first.
     return Call(
-        caller=caller,
-        endpoint=endpoint,
-        method=client.method,
-        path=client.target,
-        headers=client.headers,
-        body=body,
-        content_length=client.content_length,
-        document=document,
-        model=model if isinstance(model, str) else "",
-        stream=stream is True,
-        unknown_fields=unknown_fields,
-    )
+        caller, endpoint, client.method, client.target, client.headers, body, client.content_length, document,
+        model if isinstance(model, str) else "", stream is True, unknown_fields,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ estimated where it did not say. Unknown is not zero: it is None, or the flat cha
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gateway.core.model import Attempt, Call, Plan
 from gateway.core.rates import Rates, cost
@@ -73,8 +74,11 @@ def _count(attempt: Attempt, call: Call, need: Need, estimate: tuple[int, int] |
         flags.append("estimated")
         # No more than what was reserved, where that is a bound that the provider was given.
         most_output = need.output_tokens or estimate[1]
-        reported.input_tokens = max(reported.input_tokens or 0, min(estimate[0], need.input_tokens))
-        reported.output_tokens = max(reported.output_tokens or 0, min(estimate[1], most_output))
+        reported = attempt.reported = replace(
+            reported,
+            input_tokens=max(reported.input_tokens or 0, min(estimate[0], need.input_tokens)),
+            output_tokens=max(reported.output_tokens or 0, min(estimate[1], most_output)),
+        )
     output_bound = max(need.output_tokens * _ABSURD_FACTOR, _ABSURD_TOKENS)
     attempt.usage, odd = disjoint(reported, need.input_bound + _UNSEEN_TOKENS, output_bound)
     flags += odd

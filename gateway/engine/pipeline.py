@@ -95,14 +95,10 @@ class Engine:
 
     def _record(self, client: Client) -> Record:
         now, wall = self._services.clock.monotonic(), self._services.clock.wall()
-        return Record(
-            call_id=f"req_{int(wall * 1000) << 52 | self._random.getrandbits(52):024x}",
-            started_at=wall,
-            started=now,
-            marked=now,
-            method=client.method,
-            path=client.target.partition("?")[0],
-        )
+        call_id = f"req_{int(wall * 1000) << 52 | self._random.getrandbits(52):024x}"
+        record = Record(call_id, wall, now, client.method, client.target.partition("?")[0])
+        record.marked = now
+        return record
 
 
 class Passage:
@@ -284,13 +280,13 @@ class Passage:
             reply,
             self._client,
             self._record,
-            account=account,
-            guarding=guarding,
-            own=_own_headers,
-            clock=services.clock,
-            tasks=services.tasks,
-            made=making(call, services.things, services.accounts, self._record.provider),
-            answer=self._capture.answer() if self._capture is not None else None,
+            account,
+            guarding,
+            _own_headers,
+            services.clock,
+            services.tasks,
+            making(call, services.things, services.accounts, self._record.provider),
+            self._capture.answer() if self._capture is not None else None,
         )
 
     async def _answer_here(self, call: Call) -> None:

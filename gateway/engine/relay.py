@@ -61,14 +61,13 @@ class Relay:
         reply: UpstreamReply,
         client: Client,
         record: Record,
-        *,
         account: Account,
         guarding: Guarding | None,
         own: Callable[[Record], Headers],
         clock: Clock,
         tasks: Tasks,
-        made: Making | None = None,
-        answer: Answer | None = None,
+        made: Making | None,
+        answer: Answer | None,
     ) -> None:
         self._reply = reply
         self._client = client

@@ -25,6 +25,9 @@ _Past = tuple[Mapping[Unit, int], bool]
 read from the ledger before its end books it."""
 
 
+_NOTHING: Mapping[Unit, int] = {}
+
+
 class _Lease:
     """`grown`: what was reserved on top, by unit."""
 
@@ -33,7 +36,7 @@ class _Lease:
     def __init__(self, asks: Sequence[Ask], expires: float) -> None:
         self.asks = asks
         self.expires = expires
-        self.grown: dict[Unit, int] = {}
+        self.grown: Mapping[Unit, int] = _NOTHING
 
 
 class MemoryStore:
@@ -87,8 +90,8 @@ class MemoryStore:
                 return False
         for counter, want in more:
             counter.hold(lease, want)
-        for unit, want in extra.items():
-            held.grown[unit] = held.grown.get(unit, 0) + want
+        units = {*held.grown, *extra}
+        held.grown = {unit: held.grown.get(unit, 0) + extra.get(unit, 0) for unit in units}
         return True
 
     async def settle(self, lease: str, actual: Mapping[Unit, int]) -> bool:
@@ -102,7 +105,7 @@ class MemoryStore:
         for ask in held.asks:
             limit = ask.limit
             counter = self._counters.get(ask.key) or self._begin(ask, now)
-            reserved = ask.amount + held.grown.get(limit.unit, 0)
+            reserved = ask.amount + held.grown.get(limit.unit, 0) if held.grown else ask.amount
             if counter and not counter.settle(lease, reserved, actual.get(limit.unit, 0), limit.amount, now):
                 # It was seeded since, from a ledger that did not count this lease as open. Whether its cost is in
                 # `spent` cannot be told: it is counted anew.
