@@ -142,7 +142,7 @@ class Rig:
 def _row_of(entry: Entry, clock: SteppedClock) -> Row:
     intent, outcome = entry.intent, entry.outcome
     who, at = intent.origin, clock.right(intent.at)
-    row = Row(intent.attempt, who.caller, who.team, at, intent.reserved_nano, shown_at=intent.at)
+    row = Row(intent.attempt, who.caller, who.team, at, intent.reserved_nano + entry.extended_nano, shown_at=intent.at)
     if outcome is None:
         return row
     cost_nano = (outcome.cost_nano or 0) + entry.corrected_nano

@@ -167,7 +167,7 @@ def entry_row(entry: Entry) -> Row:
         **_usage(outcome.usage if outcome else Usage()),
         **_money("cost", cost_of(entry)),
         "corrected_nano": entry.corrected_nano,
-        "reserved_nano": intent.reserved_nano,
+        "reserved_nano": intent.reserved_nano + entry.extended_nano,
         "flags": list(outcome.flags) if outcome else [],
         "verdicts": outcome.verdicts if outcome else "",
         "policy": intent.origin.policy,

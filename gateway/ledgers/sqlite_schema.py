@@ -32,6 +32,10 @@ BEGIN SELECT RAISE(ABORT, '{table} is append-only: correct it by a further row')
 """
 
 # INSERT OR REPLACE would remove a row without asking the triggers above, so a row that is there is never inserted.
+_ONCE = """
+CREATE TRIGGER {table}_once BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)
+BEGIN SELECT RAISE(IGNORE); END;
+"""
 _FIRST = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE origins (
@@ -111,6 +115,7 @@ CREATE TABLE extensions (
   id INTEGER PRIMARY KEY, intent INTEGER NOT NULL, at REAL NOT NULL, nano INTEGER NOT NULL, tokens INTEGER NOT NULL);
 CREATE INDEX extensions_intent ON extensions (intent);
 {"".join(_KEPT.format(table=table) for table in ("outcomes", "extensions"))}
+{"".join(_ONCE.format(table=table) for table in ("corrections", "extensions"))}
 """  # noqa: S608 - our names
 
 MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)

@@ -27,7 +27,7 @@ def parse(raw: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUE
     if b"\\" in raw and b"\\u0000" in raw and b"\\u0000" in _without_escapes(raw):  # the cheapest look first
         raise Refusal("invalid_encoding", "Strings must not contain the character NUL.")
     document = _loaded(raw)
-    is_shallow = raw.count(b"{") + raw.count(b"[") <= max_depth  # strings counted in, so without a look at the tree
+    is_shallow = _brackets(raw) <= max_depth  # without a look at the tree
     if is_shallow and orjson.dumps(document) == raw:
         return document
     members, depth = _measured(document)
@@ -36,6 +36,11 @@ def parse(raw: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUE
     if (is_shallow or orjson.dumps(document) != raw) and members != _structure(raw).count(b":"):
         raise Refusal("duplicate_key", "A key stands twice in the same object.", param=_repeated_key(raw))
     return document
+
+
+def _brackets(raw: bytes) -> int:
+    """How many open, those in strings counted in. `bytes.count` takes the bytes one by one, and twice as long."""
+    return 2 * len(raw) - len(raw.replace(b"{", b"")) - len(raw.replace(b"[", b""))
 
 
 def _without_escapes(raw: bytes) -> bytes:

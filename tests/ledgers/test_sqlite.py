@@ -12,7 +12,7 @@ import pytest
 from gateway.core.ports import Ledger
 from gateway.ledgers.sqlite import open_sqlite
 from gateway.ledgers.sqlite_schema import USAGE
-from tests.ledgers.contract import Opened, WholeContract, everything, intent, spend
+from tests.ledgers.contract import NOON, Opened, WholeContract, everything, intent, spend
 
 
 class TestSqlite(WholeContract):
@@ -47,12 +47,16 @@ class TestSqlite(WholeContract):
             "INTO intents (attempt, call, number, at, origin, reserved_nano, reserved_tokens) "
             "SELECT attempt, call, number, at, origin, 1, 1 FROM intents",
             f"INTO outcomes SELECT id, at, ending, 1, {USAGE}, duration_s FROM outcomes",
+            "INTO corrections SELECT id, intent, at, 1, reason FROM corrections",
+            "INTO extensions SELECT id, intent, at, 1, 1 FROM extensions",
         ],
     )
     async def test_a_row_cannot_be_replaced(self, ledger: Ledger, statement: str) -> None:
         """LED-08. What stands in the way of INSERT OR REPLACE is removed without a trigger of its own."""
         await spend(ledger, "1")
+        await ledger.correct("1", 5, "refund", NOON)
         await ledger.intend(intent("2"))
+        await ledger.extend("2", 7, 3, NOON)
         before = await everything(ledger)
         await self.sql(f"INSERT OR IGNORE {statement}")
         with suppress(sqlite3.IntegrityError):
