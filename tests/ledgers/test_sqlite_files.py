@@ -44,6 +44,18 @@ async def filled(path: Path, count: int) -> None:
     await ledger.close()
 
 
+async def left_open(path: Path) -> SqliteLedger:
+    """One attempt each of two processes that have ended; the ledger of a third, with the name of the first and an
+    attempt of its own."""
+    for node in ("a", "b"):
+        ledger = await open_sqlite(path, node=node, lock=False)
+        await ledger.intend(intent(node, node=node))
+        await ledger.close()
+    ledger = await open_sqlite(path, node="a")
+    await ledger.intend(intent("new", node="a"))
+    return ledger
+
+
 class TestLock:
     async def test_a_second_process_is_refused(self, tmp_path: Path) -> None:
         """LED-11"""
@@ -51,7 +63,7 @@ class TestLock:
         script = (
             "import asyncio, pathlib\n"
             "from gateway.core.ports import LedgerUnusable\n"
-            "from gateway.ledgers.sqlite import open_sqlite\n"
+            "from gateway.ledgers.sqlite import SqliteLedger, open_sqlite\n"
             "try:\n"
             f"    asyncio.run(open_sqlite(pathlib.Path({str(tmp_path / 'ledger.db')!r}), node='b'))\n"
             "except LedgerUnusable as no:\n"
@@ -88,13 +100,7 @@ class TestLock:
 
     async def test_whoever_has_the_lock_recovers_at_once(self, tmp_path: Path) -> None:
         """Also what a process of the same name left open."""
-        path = tmp_path / "ledger.db"
-        for node in ("a", "b"):
-            ledger = await open_sqlite(path, node=node, lock=False)
-            await ledger.intend(intent(node, node=node))
-            await ledger.close()
-        ledger = await open_sqlite(path, node="a")
-        await ledger.intend(intent("new", node="a"))
+        ledger = await left_open(tmp_path / "ledger.db")
         assert await ledger.recover(NOON) == 2
         assert {entry.intent.attempt: entry.outcome is None for entry in await everything(ledger)} == {
             "a": False,
@@ -105,13 +111,7 @@ class TestLock:
 
     async def test_whoever_has_the_lock_knows_whose_attempts_are_orphans(self, tmp_path: Path) -> None:
         """Also those of a process of the same name."""
-        path = tmp_path / "ledger.db"
-        for node in ("a", "b"):
-            ledger = await open_sqlite(path, node=node, lock=False)
-            await ledger.intend(intent(node, node=node))
-            await ledger.close()
-        ledger = await open_sqlite(path, node="a")
-        await ledger.intend(intent("new", node="a"))
+        ledger = await left_open(tmp_path / "ledger.db")
         assert [await ledger.close_orphan(attempt, NOON) for attempt in ("a", "b", "new")] == [1000, 1000, None]
         await ledger.close()
 
