@@ -121,9 +121,7 @@ class StoreDown(Exception):
 class Store(Protocol):
     """Shared counters of limits. Every verb is atomic: one critical section, or one script. StoreDown from any of them
     within a bounded time. Money counters (usd; hour, day, month, total) come from the ledger and are seeded; buckets
-    (minute) and running calls (now) start full and empty. `own`: it ends with this process, and no verb waits."""
-
-    own: bool
+    (minute) and running calls (now) start full and empty."""
 
     async def reserve(self, lease: str, asks: Sequence[Ask], ttl_s: float) -> Granted | Denied | Unseeded:
         """All or none. Soft limits are counted and never deny. Doing it twice for one lease changes nothing."""
@@ -134,6 +132,10 @@ class Store(Protocol):
     async def settle(self, lease: str, actual: Mapping[Unit, int]) -> bool:
         """Returns what was reserved and books what was used, which may be more. Doing it twice changes nothing. A unit
         that is missing counts 0. False when the lease is not known, lost with the store's memory or never made."""
+
+    def book(self, lease: str, actual: Mapping[Unit, int]) -> bool | None:
+        """`settle`, at once, by a store that ends with this process; None: another must be asked, and nothing was
+        done."""
 
     async def forget(self, asks: Sequence[Ask]) -> None:
         """Drops these money counters, so that they are seeded from the ledger at next contact."""

@@ -107,8 +107,8 @@ class Accounts:
     def settle(self, settlement: Settlement, after: asyncio.Future[None] | None = None) -> None:
         """Books it in the store, once the ledger has the outcome. A store that ends with this process need not wait:
         what a crash takes, it takes with it."""
-        if self.shared.own:
-            self._settle_now(settlement)
+        if self.shared.book(settlement.lease, settlement.actual):
+            self.leases.discard(settlement.lease)
             return
         self._unsettled += 1
         if after is None:
@@ -150,15 +150,6 @@ class Accounts:
             self._unsettled -= 1
             self._done += 1
             self._settled.set()
-
-    def _settle_now(self, settlement: Settlement) -> None:
-        """A store of this process awaits nothing, so one step is all of it."""
-        booking = self._settle(settlement)
-        try:
-            booking.send(None)
-        except StopIteration:
-            return
-        raise AssertionError("the store of a process has to wait for something")
 
     async def _settle(self, settlement: Settlement) -> None:
         """A store that is down is settled by the sweep, from the ledger, once the lease has expired."""

@@ -19,8 +19,6 @@ class LocalShare:
     forgotten, and seeded with it. Where the policy is to refuse instead, the engine asks the shared store itself.
     """
 
-    own = False
-
     def __init__(self, store: Store, memory: MemoryStore, share: float) -> None:
         self._store = store
         self._memory = memory
@@ -41,6 +39,9 @@ class LocalShare:
 
     async def grow(self, lease: str, extra: Mapping[Unit, int]) -> bool:
         return await (self._memory if lease in self._leases else self._store).grow(lease, extra)
+
+    def book(self, _lease: str, _actual: Mapping[Unit, int]) -> None:
+        """Others are to be asked."""
 
     async def settle(self, lease: str, actual: Mapping[Unit, int]) -> bool:
         """A lease of ours may be known to the shared store too: as one that it made before its answer was lost, or as

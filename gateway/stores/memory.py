@@ -42,8 +42,6 @@ class _Lease:
 class MemoryStore:
     """Counters that are idle are dropped whenever their number has doubled: memory is bounded by what is in use."""
 
-    own = True
-
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._counters: dict[str, Counter] = {}
@@ -95,6 +93,9 @@ class MemoryStore:
         return True
 
     async def settle(self, lease: str, actual: Mapping[Unit, int]) -> bool:
+        return self.book(lease, actual)
+
+    def book(self, lease: str, actual: Mapping[Unit, int]) -> bool:
         if (past := self._past.get(lease)) is not None:
             return past[1]
         now = self._clock.monotonic()

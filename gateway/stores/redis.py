@@ -52,8 +52,6 @@ class RedisStore:
     """`renew_connections` drops idle connections: the next ones find the present primary. At most `AT_ONCE` calls are
     on their way at a time, and a call waits `TURN_S` for its turn."""
 
-    own = False
-
     def __init__(
         self,
         client: Client,
@@ -103,6 +101,9 @@ class RedisStore:
     async def settle(self, lease: str, actual: Mapping[Unit, int]) -> bool:
         keys = (*self._of(lease), self._leases)
         return bool(await self._run(script.SETTLE, keys, (lease, SETTLED_MS, *_amounts(actual))))
+
+    def book(self, _lease: str, _actual: Mapping[Unit, int]) -> None:
+        """The server must be asked."""
 
     async def forget(self, asks: Sequence[Ask]) -> None:
         keys = [self._key(ask) for ask in asks if ask.limit.window in SEEDED]

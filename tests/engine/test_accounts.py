@@ -5,6 +5,7 @@ import asyncio
 from gateway.core.accounts import Ask, Granted, Intent, Origin, Outcome, Unseeded
 from gateway.core.windows import bound
 from gateway.engine.accounts import LEASE_S, Accounts, Settlement
+from gateway.stores.memory import MemoryStore
 from tests.engine.fakes import LOADED_AT, FakeClock, FakeLedger, FakeStore, accounts_for, limit_for, turns
 
 ASK = bound(limit_for("usd", 1000), 100, LOADED_AT)
@@ -101,6 +102,20 @@ async def test_a_store_that_lost_its_memory_is_seeded_from_the_ledger_and_nothin
         books.ended("two", 7)
         assert await books.accounts.flushed(5)
         assert await books.counted() == (47, 0)
+
+
+async def test_a_store_of_this_process_books_at_once_and_is_seeded_anew_where_it_does_not_know_the_lease() -> None:
+    books = Books()
+    store = MemoryStore(books.clock)
+    books.accounts = accounts_for(books.ledger, store, books.clock)
+    books.store = store  # type: ignore[assignment]
+    async with books:
+        await books.reserved("one")
+        books.accounts.settle(Settlement("one", [ASK], {"usd": 40}))
+        assert (await books.counted(), books.accounts.unsettled) == ((40, 0), 0)
+        books.accounts.settle(Settlement("never reserved", [ASK], {"usd": 7}))
+        assert await books.accounts.flushed(5)
+        assert await store.balances([ASK]) == [None]
 
 
 async def test_a_loss_that_somebody_else_noticed_first_counts_nothing_twice() -> None:
