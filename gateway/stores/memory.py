@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from math import inf
 
 from gateway.core.accounts import Ask, Balance, Denied, Granted, Seed, Unit, Unseeded
 from gateway.core.clock import Clock
@@ -15,7 +14,7 @@ from gateway.stores.counters import Bucket, Counter, Running
 SETTLED_S = 0.5
 """A lease that was settled is known for so long; more memory, that the processor has forgotten, costs every call."""
 SEEDING_S = 10.0
-"""And for so long after a counter was found missing: what the ledger says of it may be as old."""
+"""And for so long while a counter that was missing is not seeded: what the ledger says of it may be as old."""
 SWEEP_AT = 4096
 IDLE_MAX = 100_000
 
@@ -49,7 +48,7 @@ class MemoryStore:
         self._past: dict[str, _Past] = {}
         # In order, and apart: what was dropped from the front of a dictionary is stepped over to find its first key.
         self._ends: deque[tuple[float, str]] = deque()
-        self._unseeded_at = -inf
+        self._awaited: dict[str, float] = {}  # counters that were found missing, and when
         self._sweep_at = SWEEP_AT
 
     async def reserve(self, lease: str, asks: Sequence[Ask], ttl_s: float) -> Granted | Denied | Unseeded:
@@ -130,6 +129,7 @@ class MemoryStore:
 
     async def seed(self, ask: Ask, seed: Seed, ttl_s: float) -> None:
         """Open leases that this store does not know are adopted for `ttl_s`, so that somebody settles them."""
+        self._awaited.pop(ask.key, None)
         if ask.key in self._counters:
             return
         now = self._clock.monotonic()
@@ -158,9 +158,10 @@ class MemoryStore:
         return self._add(ask.key, Bucket(now) if window == "minute" else Running(), now)
 
     def _unseeded(self, asks: Sequence[Ask], now: float) -> Unseeded:
-        self._unseeded_at = now
         counters = self._counters
-        missing = (index for index, ask in enumerate(asks) if ask.limit.window in SEEDED and ask.key not in counters)
+        missing = [index for index, ask in enumerate(asks) if ask.limit.window in SEEDED and ask.key not in counters]
+        waiting = {key: since for key, since in self._awaited.items() if now < since + SEEDING_S}
+        self._awaited = waiting | {asks[index].key: now for index in missing}
         return Unseeded(tuple(missing))
 
     def _add(self, key: str, counter: Counter, now: float) -> Counter:
@@ -187,7 +188,7 @@ class MemoryStore:
 
     def _bury(self, lease: str, past: _Past, now: float) -> None:
         ends = self._ends
-        kept_s = SEEDING_S if now < self._unseeded_at + SEEDING_S else SETTLED_S
+        kept_s = SEEDING_S if self._awaited else SETTLED_S
         while ends and ends[0][0] + kept_s <= now:
             del self._past[ends.popleft()[1]]
         self._past[lease] = past

@@ -107,6 +107,9 @@ async def test_it_is_known_for_longer_while_a_seed_may_be_on_its_way() -> None:
     (balance,) = await store.balances([spent])
     assert balance is not None
     assert (balance.spent, balance.reserved) == (57, 0)
+    clock.since += memory.SETTLED_S
+    await store.settle("one more", {})
+    assert list(store._past) == ["one more"]
 
 
 async def test_a_limit_of_nothing_admits_nothing() -> None:
