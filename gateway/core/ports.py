@@ -110,8 +110,8 @@ class Prices(Protocol):
     version: str
 
     def rates(self, provider: Provider, model: str, tier: str, at: float) -> Rates | None:
-        """The rates of the provider's model `model` when served in `tier` ("": standard) at the wall time `at`. None:
-        no price is known. Quick: what was found is kept."""
+        """The rates of the provider's model `model` when served in `tier` ("": standard) at the wall time `at`: the
+        same for all of a minute. None: no price is known. Quick: what was found is kept."""
 
 
 class StoreDown(Exception):

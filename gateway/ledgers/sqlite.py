@@ -79,7 +79,7 @@ class SqliteLedger:
         return self._put(outcome)
 
     async def extend(self, attempt: str, nano: int, tokens: int, at: float) -> None:
-        await self._job(partial(upkeep.extend, attempt=attempt, nano=nano, tokens=tokens, at=at))
+        await self._put(partial(upkeep.extend, attempt=attempt, nano=nano, tokens=tokens, at=at))
 
     @property
     def up(self) -> bool:
@@ -91,22 +91,22 @@ class SqliteLedger:
 
     async def close_orphan(self, attempt: str, at: float) -> int | None:
         job = partial(upkeep.close_orphan, node=self._node, born=self._born, attempt=attempt, at=at)
-        cost: int | None = await self._job(job)
+        cost: int | None = await self._put(job)
         return cost
 
     async def recover(self, at: float) -> int:
-        count: int = await self._job(partial(upkeep.recover, node=self._node, born=self._born, at=at))
+        count: int = await self._put(partial(upkeep.recover, node=self._node, born=self._born, at=at))
         return count
 
     async def beat(self, at: float) -> None:  # noqa: ARG002 - the processes share a better clock
-        await self._job(partial(upkeep.beat, node=self._node))
+        await self._put(partial(upkeep.beat, node=self._node))
 
     async def seed(self, ask: Ask) -> Seed:
         """What was handed in before is in it."""
         if ask.limit.unit != "usd":
             return Seed(0)
         if self._writer:
-            await self._job(_nothing)
+            await self._put(_nothing)
         return await self._readers.read(partial(reads.seed, ask=ask))
 
     async def entry(self, attempt: str) -> Entry | None:
@@ -124,24 +124,24 @@ class SqliteLedger:
         return await self._readers.read(partial(reads.totals, query=query, by=by))
 
     async def correct(self, attempt: str, delta_nano: int, reason: str, at: float) -> None:
-        await self._job(partial(upkeep.correct, attempt=attempt, delta_nano=delta_nano, reason=reason, at=at))
+        await self._put(partial(upkeep.correct, attempt=attempt, delta_nano=delta_nano, reason=reason, at=at))
 
     async def roll_up(self, before_at: float) -> int:
         count, full = 0, True
         while full:
-            more: int = await self._job(partial(upkeep.roll_up, before_at=rolled_before(before_at)))
+            more: int = await self._put(partial(upkeep.roll_up, before_at=rolled_before(before_at)))
             count, full = count + more, more == upkeep.SLICE
         return count
 
     async def claim(self, key: str, body: str, call: str, at: float) -> Claim:
-        claim: Claim = await self._job(partial(keys.claim, node=self._node, key=key, body=body, call=call, at=at))
+        claim: Claim = await self._put(partial(keys.claim, node=self._node, key=key, body=body, call=call, at=at))
         return claim
 
     async def keep(self, key: str, reply: bytes | None) -> None:
-        await self._job(partial(keys.keep, key=key, reply=reply))
+        await self._put(partial(keys.keep, key=key, reply=reply))
 
     async def own(self, things: Sequence[str], team: str, caller: str, provider: str, at: float) -> None:
-        await self._job(partial(keys.own, things=things, team=team, caller=caller, provider=provider, at=at))
+        await self._put(partial(keys.own, things=things, team=team, caller=caller, provider=provider, at=at))
 
     async def owners(self, things: Sequence[str]) -> dict[str, tuple[str, str, str]]:
         return await self._readers.read(partial(keys.owners, things=things))
@@ -155,9 +155,6 @@ class SqliteLedger:
             if self._held is not None:
                 os.close(self._held)
                 self._held = None
-
-    def _job(self, job: Job) -> asyncio.Future[Any]:
-        return self._put(job)
 
 
 def _refuse(what: Intent | Outcome | Job) -> asyncio.Future[Any]:  # noqa: ARG001

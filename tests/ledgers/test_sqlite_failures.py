@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 async def room(ledger: SqliteLedger) -> Callable[[int | None], None]:
     """Lets the file grow by so many pages; None: as it likes. It is a setting of the connection that writes."""
-    connection: sqlite3.Connection = await ledger._job(lambda connection: connection)
+    connection: sqlite3.Connection = await ledger._put(lambda connection: connection)
 
     def allow(more: int | None) -> None:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -173,7 +173,7 @@ class TestSlow:
             )
             stall.wait(10)
 
-        held = ledger._job(slow)
+        held = ledger._put(slow)
         await turns(20)
         futures = [ledger.intend(intent(str(number))) for number in range(500)]
         await turns(200)
