@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -36,15 +37,17 @@ class Kept:
 
 
 class Keeping:
-    """A Client that remembers the answer it was given whole: `answered` is its status, its headers and its body."""
+    """A Client whose key has its answer before it has: once answered it may ask again, of any process, and is answered
+    the same. `charged`: whether the call cost something, once that is known for good."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, claim: Idempotency, charged: Callable[[], Awaitable[bool]]) -> None:
         self._client = client
+        self._claim = claim
+        self._charged = charged
         self.method = client.method
         self.target = client.target
         self.headers = client.headers
         self.content_length = client.content_length
-        self.answered: tuple[int, Headers, bytes] | None = None
         self.read_body = client.read_body
         self.stream_body = client.stream_body
         self.start = client.start
@@ -57,7 +60,7 @@ class Keeping:
         return self._client.started
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self.answered = (status, headers, body)
+        await self._claim.keep((status, headers, body), charged=await self._charged())
         await self._client.answer(status, headers, body)
 
 
@@ -71,6 +74,7 @@ class Idempotency:
         self._seal = AESGCM(hmac.digest(secret, b"seal\0" + scope, "sha256"))
         self._body = _digest(call)
         self._asked: asyncio.Future[Claim] | None = None
+        self._kept: asyncio.Future[None] | None = None
 
     @classmethod
     def of(cls, ledger: Ledger, secret: bytes, call: Call) -> Idempotency | None:
@@ -105,11 +109,14 @@ class Idempotency:
         return kept
 
     async def keep(self, answer: tuple[int, Headers, bytes] | None, *, charged: bool) -> None:
-        """What the first call came to. Nothing charged: the key is free again."""
+        """What the first call came to; told again, it stays. Nothing charged: the key is free again."""
         try:
             if self._asked is None or (await self._asked).state != "new":
                 return
-            await self._ledger.keep(self._name, self._sealed(answer) if charged else None)
+            if self._kept is None:
+                reply = self._sealed(answer) if charged else None
+                self._kept = asyncio.ensure_future(self._ledger.keep(self._name, reply))
+            await asyncio.shield(self._kept)
         except LedgerDown:
             return  # the key stays taken: nothing is charged twice
 

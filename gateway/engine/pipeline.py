@@ -119,7 +119,6 @@ class Passage:
         self._account: Account | None = None
         self._capture: Capture | None = None
         self._claim: Idempotency | None = None
-        self._keeping: Keeping | None = None
         self._relay: Relay | None = None
         self._call: Call | None = None
         self._asking: asyncio.Future[UpstreamReply] | None = None
@@ -307,7 +306,7 @@ class Passage:
         """Whether the caller's idempotency key was answered before, and is so again."""
         kept = await claim.claim(self._record.call_id, self._services.clock.wall())
         if kept is None:
-            self._client = self._keeping = Keeping(self._client)
+            self._client = Keeping(self._client, claim, self._was_charged)
             return False
         headers = [pair for pair in kept.headers if pair[0] != b"x-gateway-request-id"]
         await self._answer(kept.status, [*headers, (b"x-gateway-idempotent-replay", b"true")], kept.body)
@@ -392,20 +391,25 @@ class Passage:
             asking.result().close()
 
     async def _end_later(self, *, reads_on: bool) -> None:
-        account, ended = self._account, None
+        ended = None
         try:
             if reads_on:
                 await self._read_on()
-            if account is not None and not account.close():
-                await account.close_counted()
+            charged = await self._was_charged()
             if self._claim is not None:
-                charged = any(attempt.state == "settled" for attempt in self._record.attempts)
-                await self._claim.keep(self._keeping.answered if self._keeping else None, charged=charged)
+                await self._claim.keep(None, charged=charged)
             if self._capture is not None:
                 ended = self._now()
                 self._record.content = await self._capture.content(self._record)
         finally:
             settle(self._record, self._services.sinks, self._now() if ended is None else ended)
+
+    async def _was_charged(self) -> bool:
+        """Whether the call cost something; its open attempt is concluded for that."""
+        account = self._account
+        if account is not None and not account.close():
+            await account.close_counted()
+        return any(attempt.state == "settled" for attempt in self._record.attempts)
 
     async def _read_on(self) -> None:
         """The rest of an answer whose caller has left, for what it cost, within the policy's bounds."""

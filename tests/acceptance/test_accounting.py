@@ -11,6 +11,7 @@ from gateway.core.accounts import Intent, Origin, Query
 from gateway.core.clock import SystemClock
 from gateway.core.usage import Usage
 from gateway.ledgers.sqlite import open_sqlite
+from tests.support.patience import patience
 from tests.support.provider import ANSWER, DONE, LAST_CHUNK, STREAM_HEAD, chunk, delta, plain, usage_chunk
 from tests.support.raw import chat
 from tests.support.running import KEY, digest, policy_for, running
@@ -34,7 +35,7 @@ def serving(provider, tmp_path, rest=PRICES, clock=None, **extra):
 async def rows(gateway, count):
     """The ledger's entries, once so many are concluded and settled; nothing is left reserved."""
     accounts = gateway.gateway.accounts
-    async with asyncio.timeout(5):
+    async with patience():
         while True:
             found = [entry async for entry in accounts.ledger.entries(Query())]
             if len(found) >= count and all(entry.outcome for entry in found) and not accounts.leases:
@@ -45,7 +46,7 @@ async def rows(gateway, count):
 
 
 async def line_of(gateway, count=1):
-    async with asyncio.timeout(5):
+    async with patience():
         while len(gateway.lines) < count:
             await asyncio.sleep(0)
     return gateway.lines[count - 1]
@@ -307,7 +308,7 @@ async def left_at(place, gateway, script, times):
             await raw.chunk()
     for raw in callers:
         raw.close()
-    async with asyncio.timeout(5):
+    async with patience():
         while len(gateway.gateway.tasks):
             await asyncio.sleep(0)
 

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from chaos.servers import Gateway, Valkey
+from tests.support.patience import patience
 from tests.support.process import ADMIN_TOKEN
 from tests.support.provider import Provider, plain
 from tests.support.raw import Raw
@@ -61,7 +62,7 @@ async def budget(gateway):
 
 async def settled(gateway):
     """The budget, once nothing is reserved."""
-    async with asyncio.timeout(10):
+    async with patience():
         while (line := await budget(gateway))["reserved_nano"]:
             await asyncio.sleep(0.02)
     return line

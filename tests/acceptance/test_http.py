@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 
+from tests.support.patience import patience
 from tests.support.provider import ANSWER, STREAM_HEAD, chunk, plain
 from tests.support.raw import chat
 from tests.support.running import KEY, PROVIDER_KEY, policy_for, running
@@ -327,6 +328,6 @@ async def test_each_of_many_concurrent_callers_gets_its_own_answer_on_shared_con
             assert (await raw.ask(body=chat(text), key=KEY)).json() == {"echo": text}
         raw.close()
 
-    async with asyncio.timeout(20):
+    async with patience():
         await asyncio.gather(*(caller(number) for number in range(40)))
     assert provider.connections <= 40

@@ -54,7 +54,7 @@ async def test_when_the_store_and_the_collector_are_away_no_line_is_written_for_
         raw.close()
         await until(lambda: gateway.output.count('"event":"call"') == 500)
         gateway.signal(signal.SIGTERM)
-        assert await gateway.ended(10) == 0
+        assert await gateway.ended() == 0
         others = [event["event"] for event in gateway.events if event["event"] != "call"]
         assert {"store_down", "export_failing"} <= set(others)
         assert len(others) < 50
@@ -67,7 +67,7 @@ async def test_of_equal_lines_few_are_written_and_all_are_counted_by_the_time_of
         for _ in range(40):
             assert (await gateway.admin("POST", "/reload")).status == 200
         gateway.signal(signal.SIGTERM)
-        assert await gateway.ended(10) == 0
+        assert await gateway.ended() == 0
         loads = [event for event in gateway.events if event["event"] == "policy_loaded"]
         assert sum(1 + event.get("repeated", 0) for event in loads) == 41 * int(workers)
         assert len(loads) < 41 * int(workers)

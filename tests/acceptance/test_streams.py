@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tests.support.patience import patience
 from tests.support.provider import DONE, LAST_CHUNK, STREAM_HEAD, chunk, delta, plain
 from tests.support.raw import chat
 from tests.support.running import KEY, policy_for, running
@@ -63,7 +64,7 @@ async def test_a_caller_that_leaves_closes_the_provider_within_a_second(gateway,
     await raw.send(raw.request(body=chat(stream=True), key=KEY))
     await raw.head()
     raw.close()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(5):  # the rest is for machines that are busy
         await provider.calls[0].closed.wait()
 
 
@@ -76,7 +77,7 @@ async def test_a_caller_that_leaves_before_the_first_byte_closes_the_provider(ga
     await raw.send(raw.request(body=chat(), key=KEY))
     await provider.called.wait()
     raw.close()
-    async with asyncio.timeout(1):
+    async with patience():
         await provider.calls[0].closed.wait()
     assert gateway.lines[0]["outcome"] == "client_closed"
 
@@ -126,7 +127,7 @@ async def test_a_slow_reader_pauses_the_provider(gateway, provider):
     raw = await gateway.connect()
     raw.writer.transport.pause_reading()
     await raw.send(raw.request(body=chat(stream=True), key=KEY))
-    async with asyncio.timeout(20):
+    async with patience():
         await blocked.wait()
     assert taken < 30_000_000
     raw.close()

@@ -1,10 +1,10 @@
 """Spans as a collector gets them from the running gateway."""
 
-import asyncio
 import json
 
 from gateway.core.accounts import Query
 from tests.support.otlp import collecting
+from tests.support.patience import patience
 from tests.support.provider import DONE, STREAM_HEAD, chunk, delta, plain, usage_chunk
 from tests.support.raw import chat
 from tests.support.running import KEY, digest, policy_for, running
@@ -89,11 +89,11 @@ async def test_a_collector_that_hangs_is_noticed_by_no_call_and_holds_no_stop_up
     provider.says(answered())
     async with collecting("hang") as collector:
         named = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "10"}
-        async with asyncio.timeout(20):
-            async with running(policy(provider), tmp_path, environ=named) as gateway:
-                for _ in range(20):
-                    assert (await gateway.ask(body=chat(), key=KEY)).status == 200
-                rows = [entry async for entry in gateway.gateway.accounts.ledger.entries(Query())]
+        named["OTEL_EXPORTER_OTLP_TIMEOUT"] = "600000"
+        async with patience(), running(policy(provider), tmp_path, environ=named) as gateway:
+            for _ in range(20):
+                assert (await gateway.ask(body=chat(), key=KEY)).status == 200
+            rows = [entry async for entry in gateway.gateway.accounts.ledger.entries(Query())]
     assert len(rows) == 20
 
 

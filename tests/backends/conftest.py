@@ -14,9 +14,9 @@ from tests.backends.phoenix import Phoenix
 from tests.backends.servers import mlflow_server, phoenix_server
 from tests.backends.shown import BackEnd, ShownTrace
 from tests.backends.traffic import Traffic, made_for
+from tests.support.patience import PATIENCE_S
 
 SERVERS = {"phoenix": (phoenix_server, Phoenix), "mlflow": (mlflow_server, MLflow)}
-STORED_S = 30
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def stored(back_end: BackEnd, enough: Callable[[list[ShownTrace]], bool]) -> list[ShownTrace]:
     """All traces, once there are enough or time is up: Phoenix answers an export before it has stored it."""
-    end = time.monotonic() + STORED_S
+    end = time.monotonic() + PATIENCE_S
     while True:
         traces = back_end.traces()
         if enough(traces) or time.monotonic() > end:

@@ -75,7 +75,7 @@ async def made_for(back_end: BackEnd, folder: Path) -> Traffic:
             calls = await _plain_calls(gateway)
             application = await _application(gateway, back_end, folder)
             gateway.signal(signal.SIGTERM)
-            assert await gateway.ended(20) == 0, gateway.output
+            assert await gateway.ended() == 0, gateway.output
     (path,) = (folder / "data").glob("*.db")
     ledger = await open_sqlite(path, node="test", read_only=True)
     entries = tuple([entry async for entry in ledger.entries(Query())])

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from gateway.__main__ import main
+from tests.support.patience import PATIENCE_S
 
 COMMANDS = (
     "serve", "check", "explain", "scan", "usage", "budgets", "trace", "reconcile", "ledger", "schema", "init", "keys",
@@ -51,7 +52,7 @@ def gateway(*arguments: object, **environ: str) -> subprocess.CompletedProcess[s
         [sys.executable, "-m", "gateway", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
         env={**inherited, "REMOTE_KEY": "sk-canary-0123456789abcdef", **environ},
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S, patience
 from tests.support.provider import ANSWER, DONE, LAST_CHUNK, STREAM_HEAD, Provider, Received, chunk, delta, plain
 from tests.support.provider import usage_chunk as usage_frame
 from tests.support.running import KEY, PROVIDER_KEY, policy_for, running
@@ -97,7 +98,7 @@ def scripted(provider: Provider):
         if call.target == "/v1/chat/completions" and model == "m-broken":
             writer.transport.abort()
         if call.target == "/v1/chat/completions" and model in LEFT:
-            await asyncio.wait_for(call.closed.wait(), 10)
+            await asyncio.wait_for(call.closed.wait(), PATIENCE_S)
 
     provider.script = script
 
@@ -105,7 +106,7 @@ def scripted(provider: Provider):
 async def witnessed(provider: Provider) -> bytes:
     """The answer to a call made while the client still runs: were the calls that it left closed here?"""
     left = [call for call in provider.calls if call.target == "/v1/chat/completions" and call.json()["model"] in LEFT]
-    async with asyncio.timeout(2):
+    async with patience():
         await asyncio.gather(*(call.closed.wait() for call in left))
     return plain(ANSWER.replace(b'"hi"', b'"%d closed"' % len(left)))
 
@@ -121,7 +122,7 @@ async def drive(script: str, tmp_path: Path) -> Ran:
                 node, script, cwd=NODE, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1
             )
             try:
-                async with asyncio.timeout(30):
+                async with patience():
                     out, err = await process.communicate()
             finally:
                 if process.returncode is None:

@@ -7,6 +7,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from tests.support.patience import PATIENCE_S, patience
 from tests.support.provider import ANSWER, DONE, LAST_CHUNK, STREAM_HEAD, Provider, chunk, delta, plain
 from tests.support.running import KEY, PROVIDER_KEY, digest, policy_for, running
 
@@ -222,7 +223,7 @@ async def test_speech_is_heard_while_the_provider_still_speaks(strict, provider)
         head = b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: chunked\r\n\r\n"
         writer.write(head + chunk(first))
         await writer.drain()
-        await asyncio.wait_for(heard.wait(), 10)
+        await asyncio.wait_for(heard.wait(), PATIENCE_S)
         writer.write(chunk(rest) + LAST_CHUNK)
         await writer.drain()
 
@@ -303,14 +304,14 @@ async def test_a_client_that_gives_up_leaves_no_call_at_the_provider(strict, pro
         if stream:
             writer.write(STREAM_HEAD + chunk(delta("a")))
             await writer.drain()
-        await asyncio.wait_for(call.closed.wait(), 10)
+        await asyncio.wait_for(call.closed.wait(), PATIENCE_S)
 
     provider.script = script
     with pytest.raises(openai.APITimeoutError):
         asked = await strict.with_options(timeout=0.2).chat.completions.create(model="m-1", messages=ASK, stream=stream)
         [part async for part in asked]
     (call,) = provider.calls
-    async with asyncio.timeout(2):
+    async with patience():
         await call.closed.wait()
 
 

@@ -40,6 +40,7 @@ from gateway.policy.compile import Limits, ModelTable, Passthrough, PolicySet, T
 from gateway.server.errors import render
 from gateway.stores.memory import MemoryStore
 from gateway.tokens.tokenizer import Tokenizer
+from tests.support.patience import patience
 
 LOADED_AT = 1_700_000_000.9
 DOLLAR = 10**9
@@ -576,6 +577,6 @@ async def turns(count: int) -> None:
 
 async def until(happened: Callable[[], object]) -> None:
     """Takes turns of the loop until it is so."""
-    async with asyncio.timeout(5):
+    async with patience():
         while not happened():
             await asyncio.sleep(0)

@@ -39,6 +39,7 @@ from tests.engine.fakes import (
     turns,
     until,
 )
+from tests.support.patience import patience
 
 RULES = {"m": (TargetRule("a", None),)}
 PRICES = FakePrices({("m", ""): rates_for(input=10**6, output=10**7)})  # 1 and 10 nano-dollars a token
@@ -486,10 +487,10 @@ async def test_reading_on_ends_after_so_long() -> None:
 async def test_reading_on_ends_with_the_streams_own_end() -> None:
     """What comes behind the end mark is not waited for."""
     reply = FakeReply(body=[delta("one"), event(usage=USAGE) + DONE], kind=STREAM, hangs=True)
-    rig, _ = rig_of(reply, accounting=Accounting(disconnect="drain", drain_s=5))
+    rig, _ = rig_of(reply, accounting=Accounting(disconnect="drain", drain_s=3600))
     async with rig:
         await rig.ask(FakeClient(body_of(stream=True), leaves_at=0))
-        async with asyncio.timeout(1):
+        async with patience():
             await rig.quiet()
         assert reply.closed
     assert ended(rig) == ("settled", 43, ())

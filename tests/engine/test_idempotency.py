@@ -41,7 +41,6 @@ async def test_the_same_key_gets_the_same_answer_and_is_charged_once() -> None:
     rig, upstream = rig_of(answer_of(), answer_of("another"))
     async with rig:
         first = await rig.ask(client_of())
-        await rig.quiet()
         second = await rig.ask(client_of())
         third = await rig.ask(client_of())
     assert first.status == second.status == 200
@@ -65,7 +64,6 @@ async def test_the_same_key_while_the_first_call_runs_is_a_conflict_that_ends_so
         second = await rig.ask(client_of())
         upstream.answers.set()
         await first
-        await rig.quiet()
         third = await rig.ask(client_of())
     assert third.header("x-gateway-idempotent-replay") == "true"
     assert code_of(second) == (409, "idempotency_in_progress")
@@ -78,7 +76,6 @@ async def test_the_same_key_with_another_body_or_path_is_refused() -> None:
     rig, upstream = rig_of(answer_of())
     async with rig:
         await rig.ask(client_of("hi"))
-        await rig.quiet()
         assert code_of(await rig.ask(client_of("hello"))) == (422, "idempotency_mismatch")
         other = client_of("hi")
         other.target = "/v1/chat/completions?x=1"
@@ -91,7 +88,6 @@ async def test_a_key_is_its_callers_own() -> None:
     rig, upstream = rig_of(answer_of("mine"), answer_of("yours"))
     async with rig:
         mine = await rig.ask(client_of(caller="one"))
-        await rig.quiet()
         yours = await rig.ask(client_of(caller="two"))
     assert (mine.status, yours.status) == (200, 200)
     assert b"yours" in yours.body
@@ -102,7 +98,6 @@ async def test_a_streams_answer_is_not_kept_and_not_charged_again() -> None:
     rig, upstream = rig_of(FakeReply(body=b"data: [DONE]\n\n", kind="text/event-stream"))
     async with rig:
         assert (await rig.ask(client_of(stream=True))).status == 200
-        await rig.quiet()
         again = await rig.ask(client_of(stream=True))
     assert code_of(again) == (409, "idempotency_key_used")
     assert again.header("x-should-retry") is None
@@ -113,7 +108,6 @@ async def test_a_large_answer_is_not_kept() -> None:
     rig, upstream = rig_of(answer_of("x" * MAX_KEPT_BYTES))
     async with rig:
         assert (await rig.ask(client_of())).status == 200
-        await rig.quiet()
         assert code_of(await rig.ask(client_of())) == (409, "idempotency_key_used")
     assert len(upstream.sent) == 1
 
@@ -123,7 +117,6 @@ async def test_a_first_call_that_cost_nothing_frees_the_key(first: Any) -> None:
     rig, upstream = rig_of(first, answer_of())
     async with rig:
         assert (await rig.ask(client_of())).status >= 400
-        await rig.quiet()
         assert rig.ledger.keys == {}
         assert (await rig.ask(client_of())).status == 200
     assert len(upstream.sent) == 2
@@ -136,7 +129,6 @@ async def test_a_caller_that_leaves_while_the_key_is_claimed_does_not_lock_itsel
         await until(lambda: rig.ledger.keys)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        await rig.quiet()
         assert (await rig.ask(client_of())).status == 200
 
 
@@ -145,7 +137,6 @@ async def test_what_lies_in_the_ledger_shows_neither_key_nor_answer() -> None:
     rig, _ = rig_of(answer_of())
     async with rig:
         await rig.ask(client_of(name="the-keys-canary"))
-        await rig.quiet()
     ((name, (body, reply)),) = rig.ledger.keys.items()
     assert reply is not None
     assert len(reply) > 100
@@ -158,7 +149,6 @@ async def test_an_answer_sealed_by_another_secret_is_not_opened_and_not_charged_
     rig, upstream = rig_of(answer_of())
     async with rig:
         await rig.ask(client_of())
-        await rig.quiet()
         ((name, (body, reply)),) = rig.ledger.keys.items()
         assert reply is not None
         rig.ledger.keys[name] = (body, reply[:-1] + bytes([reply[-1] ^ 1]))

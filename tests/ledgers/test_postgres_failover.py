@@ -14,10 +14,8 @@ from gateway.core.ports import LedgerDown, LedgerUnusable
 from gateway.ledgers.postgres import PostgresLedger, open_postgres
 from gateway.ledgers.postgres_connect import addresses
 from tests.ledgers.contract import NOON, everything, intent, outcome, spend
+from tests.support.patience import PATIENCE_S, patience
 from tests.support.postgres import Postgres, client, postgres_server
-
-PATIENCE_S = 10.0
-
 
 Pair = tuple[Postgres, Postgres]
 """A primary and its standby."""
@@ -67,7 +65,7 @@ def silent() -> Iterator[int]:
 
 async def until_written(ledger: PostgresLedger, attempt: str) -> None:
     """A caller that asks again, as callers do after a 503."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with patience():
         while True:
             with suppress(LedgerDown):
                 return await ledger.intend(intent(attempt))
@@ -75,7 +73,7 @@ async def until_written(ledger: PostgresLedger, attempt: str) -> None:
 
 
 async def until_claimed(ledger: PostgresLedger, key: str) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with patience():
         while True:
             with suppress(LedgerDown):
                 assert (await ledger.claim(key, "body", "call", NOON)).state == "new"
@@ -85,7 +83,7 @@ async def until_claimed(ledger: PostgresLedger, key: str) -> None:
 
 async def caught_up(primary: Postgres) -> None:
     """The standby has everything that was written."""
-    async with client(primary.dsn) as operator, asyncio.timeout(PATIENCE_S):
+    async with client(primary.dsn) as operator, patience():
         while not await operator.fetchval("SELECT pg_current_wal_lsn() = replay_lsn FROM pg_stat_replication"):
             await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ from gateway.ledgers import postgres as module
 from gateway.ledgers import postgres_writer
 from gateway.ledgers.postgres import PostgresLedger, open_postgres
 from tests.ledgers.contract import NOON, ask, everything, intent, outcome, spend
+from tests.support.patience import PATIENCE_S, patience
 from tests.support.postgres import Postgres, client
 
 
@@ -37,7 +38,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until_written(ledger: PostgresLedger, attempt: str) -> None:
     """A caller that asks again, as callers do after a 503."""
-    async with asyncio.timeout(10):
+    async with patience():
         while True:
             with suppress(LedgerDown):
                 return await ledger.intend(intent(attempt))
@@ -86,7 +87,7 @@ async def test_a_server_that_hangs_holds_nobody_up(postgres: Postgres, ledger: P
     postgres.freeze()
     ended = ledger.conclude(outcome("running", 1))
     try:
-        async with asyncio.timeout(8):
+        async with patience():
             for number in range(2):
                 with pytest.raises(LedgerDown):
                     await ledger.intend(intent(f"refused {number}"))
@@ -95,7 +96,7 @@ async def test_a_server_that_hangs_holds_nobody_up(postgres: Postgres, ledger: P
                     await question
     finally:
         postgres.thaw()
-    await asyncio.wait_for(ended, 10)
+    await asyncio.wait_for(ended, PATIENCE_S)
     await until_written(ledger, "after")
     seed = await ledger.seed(ask())
     assert (seed.spent, set(seed.open)) == (4, {"after"})
@@ -155,7 +156,7 @@ async def test_after_an_outage_nobody_is_dead_before_he_could_say_that_he_lives(
     await ledger.beat(NOON)
     assert await ledger.recover(NOON) == 0
     await other.beat(NOON)
-    async with asyncio.timeout(10):
+    async with patience():
         while await ledger.recover(NOON) == 0:
             await asyncio.sleep(0.01)
     states = {entry.intent.attempt: entry.outcome and entry.outcome.state for entry in await everything(ledger)}

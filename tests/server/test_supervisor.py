@@ -22,6 +22,7 @@ from gateway.settings import read_settings
 from gateway.sinks.audit import Audit
 from gateway.sinks.log import make_log
 from gateway.sinks.repeats import Repeats
+from tests.support.patience import patience
 from tests.support.process import GatewayProcess, serving, until
 from tests.support.running import PROVIDER_KEY, policy_for
 
@@ -42,7 +43,7 @@ async def test_while_workers_are_away_the_admin_listener_answers_200_or_asks_for
         answers = [await gateway.admin("GET", question) for _ in range(9) for question in QUESTIONS]
         assert {answer.status for answer in answers} == {200, 503}
         assert all(answer.header("retry-after") == "1" for answer in answers if answer.status == 503)
-        async with asyncio.timeout(30):
+        async with patience():
             while (await gateway.admin("GET", "/budgets")).status == 503:
                 await asyncio.sleep(0.1)  # nothing but the answer tells that they are back
         assert {(await gateway.admin("GET", question)).status for question in QUESTIONS} == {200}
@@ -57,7 +58,7 @@ async def test_a_replacement_that_does_not_start_is_not_left_running(tmp_path: P
         ledger.close()
         killed, kept = workers(gateway)
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: "worker_not_restarted" in gateway.output, 60)
+        await until(lambda: "worker_not_restarted" in gateway.output)
         told = next(event for event in gateway.events if event["event"] == "worker_not_restarted")
         assert "schema version 999" in str(told["error"])
         await until(lambda: workers(gateway) == [kept])

@@ -17,6 +17,7 @@ from gateway.sinks.otlp_export import Exporter
 from gateway.sinks.otlp_settings import read_otlp
 from gateway.transport.http import Http
 from tests.support.otlp import collecting
+from tests.support.patience import patience
 
 AT_ONCE = Retry(first_s=0.001, longest_s=0.001)
 NUMBERS = count(1)
@@ -76,7 +77,7 @@ async def exporting(collector, *, retry=AT_ONCE, collect=never, settings=None, *
 
 
 async def until(true):
-    async with asyncio.timeout(10):
+    async with patience():
         while not true():
             await asyncio.sleep(0)
 

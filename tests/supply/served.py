@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "gw-" + "s" * 43
-START_S = 15
 
 
 def write_policies(folder: Path, extra: str = "") -> Path:
@@ -74,7 +75,7 @@ class Served:
 
     def chat(self, model: str = "demo") -> tuple[int, str]:
         """Status and the answer's text (or the whole body where there is none)."""
-        connection = http.client.HTTPConnection("127.0.0.1", port_of(self.facts["base_url"]), timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port_of(self.facts["base_url"]), timeout=PATIENCE_S)
         body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
         try:
@@ -88,7 +89,7 @@ class Served:
     def stop(self) -> int:
         """SIGTERM, and the exit status of what was started."""
         os.kill(self.pid, signal.SIGTERM)
-        _, self.output = self.process.communicate(timeout=15)
+        _, self.output = self.process.communicate(timeout=PATIENCE_S)
         self.status = self.process.returncode
         return self.status
 
@@ -103,7 +104,7 @@ def served(env: dict[str, str], prefix: tuple[str, ...] = ()) -> Iterator[Served
     ready = Path(env["GATEWAY_READY_FILE"])
     gateway: Served | None = None
     try:
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + PATIENCE_S
         while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         if not ready.exists():

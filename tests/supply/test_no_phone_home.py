@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.supply.served import ROOT, environment, served, write_policies
+from tests.support.patience import PATIENCE_S
 
 AWAY = """
 providers:
@@ -163,7 +164,9 @@ def test_the_audit_hook_sees_connections_and_names(tmp_path):
         "with contextlib.suppress(OSError): socket.create_connection(('192.0.2.1', 443), timeout=0.01)\n"
         "with contextlib.suppress(OSError): socket.getaddrinfo('nowhere.invalid', 443)\n"
     )
-    subprocess.run([sys.executable, "-c", program], env={"PATH": os.environ["PATH"], **env}, check=True, timeout=15)
+    subprocess.run(
+        [sys.executable, "-c", program], env={"PATH": os.environ["PATH"], **env}, check=True, timeout=PATIENCE_S
+    )
     seen = audit.read_text()
     assert "socket.connect 192.0.2.1\n" in seen
     assert "socket.getaddrinfo nowhere.invalid\n" in seen
@@ -183,7 +186,12 @@ def test_it_starts_and_serves_without_any_network(tmp_path):
         str(tmp_path),
     ]
     done = subprocess.run(
-        ["unshare", "--net", *inside], cwd=ROOT, env=dict(os.environ), capture_output=True, timeout=30, check=False
+        ["unshare", "--net", *inside],
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
     answer = json.loads(done.stdout)

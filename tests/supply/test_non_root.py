@@ -14,6 +14,7 @@ import pytest
 
 from tests.supply.jail import UID, can_mount, jail
 from tests.supply.served import ROOT, environment, port_of, served, write_policies
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_the_jail_of_these_tests_really_holds(folder):
 
 def healthcheck(env: dict[str, str]) -> int:
     command = [sys.executable, "-m", "gateway", "healthcheck"]
-    return subprocess.run(command, cwd="/", env=env, timeout=15, check=False).returncode
+    return subprocess.run(command, cwd="/", env=env, timeout=PATIENCE_S, check=False).returncode
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -109,7 +110,7 @@ def test_a_data_folder_that_cannot_be_written_is_one_clear_line(folder):
     file.touch()
     env = environment(policies, file, GATEWAY_READY_FILE=str(data / "ready.json"))
     command = [*prefix, sys.executable, "-m", "gateway", "serve"]
-    done = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, timeout=15, check=False)
+    done = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode not in {0, -9}
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1

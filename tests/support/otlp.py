@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.support.patience import patience
+
 # Message -> field number -> (name, type). opentelemetry-proto: trace, metrics, common, resource v1; collector v1.
 # A type in brackets is repeated; one that begins with a capital is a message; packed ones are runs of eight bytes.
 SCHEMA = {
@@ -172,7 +174,7 @@ class Collector:
 
     async def until(self, true) -> None:
         """Returns once `true(collector)` holds; looked at after every request."""
-        async with asyncio.timeout(10), self._news:
+        async with patience(), self._news:
             await self._news.wait_for(lambda: true(self))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

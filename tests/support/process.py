@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+from tests.support.patience import patience
 from tests.support.raw import Answer, Raw
 from tests.support.running import PROVIDER_KEY
 
@@ -54,8 +55,8 @@ class GatewayProcess:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    async def ended(self, within_s: float) -> int:
-        async with asyncio.timeout(within_s):
+    async def ended(self) -> int:
+        async with patience():
             return await self.process.wait()
 
 
@@ -77,9 +78,9 @@ def environment(tmp_path: Path, **settings: str) -> dict[str, str]:
     }
 
 
-async def until(condition, within_s: float = 10.0) -> None:
+async def until(condition) -> None:
     """Waits for something that another process does."""
-    async with asyncio.timeout(within_s):
+    async with patience():
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -89,7 +90,7 @@ async def run_gateway(*arguments: str, env: dict[str, str]) -> tuple[int, str, s
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", *arguments, env=env, stdout=-1, stderr=-1, stdin=asyncio.subprocess.DEVNULL
     )
-    async with asyncio.timeout(20):
+    async with patience():
         out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()
 
@@ -119,7 +120,7 @@ async def serving(
             preexec_fn=None if descriptors is None else partial(_limit_descriptors, descriptors),
         )
     try:
-        await until(lambda: ready.exists() or process.returncode is not None, 20)
+        await until(lambda: ready.exists() or process.returncode is not None)
         yield GatewayProcess(process, json.loads(ready.read_text()), log)
     finally:
         if process.returncode is None:

@@ -6,6 +6,8 @@ import asyncio
 import json
 from dataclasses import dataclass
 
+from tests.support.patience import patience
+
 
 @dataclass
 class Answer:
@@ -73,7 +75,7 @@ class Raw:
 
     async def head(self) -> Answer:
         """Status and headers, the body unread."""
-        async with asyncio.timeout(10):
+        async with patience():
             head = await self.reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1")[:-4].split("\r\n")
         headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
@@ -81,7 +83,7 @@ class Raw:
 
     async def answer(self) -> Answer:
         answer = await self.head()
-        async with asyncio.timeout(10):
+        async with patience():
             answer.body = await self._body(answer)
         return answer
 
@@ -95,14 +97,14 @@ class Raw:
 
     async def chunk(self) -> bytes | None:
         """The next chunk; None at the sound end. IncompleteReadError when the connection was cut."""
-        async with asyncio.timeout(10):
+        async with patience():
             line = await self.reader.readuntil(b"\r\n")
             data = await self.reader.readexactly(int(line, 16) + 2)
         return data[:-2] or None
 
     async def closed(self) -> bool:
         """Whether the other side has closed, waiting for it."""
-        async with asyncio.timeout(10):
+        async with patience():
             try:
                 return await self.reader.read(1) == b""
             except ConnectionError:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.core.errors import UpstreamFault
 from gateway.core.model import Timeouts
 from gateway.transport.connection import MAX_BUFFERED_BYTES, MAX_INTERIM_ANSWERS, Connection
+from tests.support.patience import patience
 
 
 class Wire(asyncio.Transport):
@@ -72,7 +73,7 @@ async def test_an_exchange_that_begins_before_the_former_owner_has_run_takes_not
     bench.connection.data_received(answer(b"one"))
     assert bench.freed == [True]
     second = asyncio.create_task(bench.whole(bench.begin()))  # before `first` has been woken
-    async with asyncio.timeout(1):
+    async with patience():
         assert await first == b"one"
         await asyncio.sleep(0)
         bench.connection.data_received(answer(b"two"))
@@ -221,7 +222,7 @@ async def test_each_wait_has_its_limit(timeouts, sent):
     if sent:
         bench.connection.data_received(sent)
     with pytest.raises(UpstreamFault) as fault:
-        async with asyncio.timeout(2):
+        async with patience():
             await bench.whole(reply)
     assert fault.value.kind.code == "upstream_timeout"
     assert bench.wire.aborted

@@ -155,9 +155,9 @@ def test_nothing_to_do_is_the_same_bytes() -> None:
 
 
 def _seconds(raw: bytes, texts: dict[Path, str]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     replace_strings(raw, texts)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 @pytest.mark.parametrize("entry", [{"content": "hello " * 20, "k": [1, {"content": "x"}]}, {"content": '"\\\n' * 40}])

@@ -263,9 +263,9 @@ def test_what_is_fetched_from_elsewhere_is_not_read(part: dict[str, Any]) -> Non
 
 def test_an_image_of_megabytes_costs_next_to_nothing() -> None:
     image = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 40_000).decode()
-    started = time.perf_counter()
+    started = time.process_time()
     _file(image)
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2
 
 
 def _refused(name: str, document: Any) -> str | None:
