@@ -24,6 +24,7 @@ FLAGS = {
     "clamped": "a reported count was impossible and was cut to what is possible",
     "inconsistent": "the reported counts contradict each other",
     "unpriced": "no price is known for what was used",
+    "unpriced-tool": "a tool of the provider was used, and no fee is known for it",
     "flat": "charged the policy's flat amount, for no price is known",
     "overrun": "it cost more than was reserved",
     "cached-at-input": "cached input has no rate of its own; the rate of input was taken",
@@ -76,13 +77,13 @@ def _arithmetic(outcome: Outcome) -> Iterator[str]:
         yield f"tokens      {outcome.usage.input_tokens} in, {outcome.usage.output_tokens} out; no rates were used"
         return
     try:
-        rates, tier = rates_from(outcome.rates)
+        rates, tier, uses = rates_from(outcome.rates)
     except (ValueError, KeyError):
         yield "rates       cannot be read: another version of the gateway wrote them"
         return
     yield shown(f"rates       {rates.source}: {rates.provider} {rates.model}{f', tier {tier}' if tier else ''}")
     yield ""
-    yield _table(explain(rates, outcome.usage))
+    yield _table(explain(rates, outcome.usage, uses))
     yield ""
 
 
@@ -98,7 +99,7 @@ def _table(lines: list[Line]) -> str:
     ]
     total = sum((line.nano for line in lines if line.nano is not None), Decimal(0))
     foot = ("exact sum", "", "", _usd(total))
-    return table(("bucket", "tokens", "USD a million", "USD"), rows, frozenset({1, 2, 3}), foot)
+    return table(("bucket", "count", "USD a million", "USD"), rows, frozenset({1, 2, 3}), foot)
 
 
 def _usd(nano: Decimal) -> str:

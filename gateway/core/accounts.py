@@ -153,8 +153,8 @@ class Intent:
 class Outcome:
     """The one terminal row of an attempt. `cost_nano` None: the price is not known. `rates` is the JSON of the rates
     that were used (so that an old cost can be explained), `served` the model that the provider named, `flags` what is
-    not as it should be: estimated, partial, clamped, inconsistent, unpriced, flat, overrun. `verdicts`: guard=outcome,
-    separated by commas."""
+    not as it should be: estimated, partial, clamped, inconsistent, unpriced, unpriced-tool, flat, overrun. `verdicts`:
+    guard=outcome, separated by commas."""
 
     attempt: str
     at: float

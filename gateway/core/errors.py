@@ -60,6 +60,7 @@ CODES: dict[str, tuple[int, str]] = {
     "budget_exceeded": (402, QUOTA),
     "budget_reserved": (402, QUOTA),
     "unpriced_model": (402, QUOTA),
+    "unpriced_tool": (402, QUOTA),
     "rate_limit_exceeded": (429, RATE),
     "concurrency_limit_exceeded": (429, RATE),
     "max_tokens_too_large": (400, INVALID),

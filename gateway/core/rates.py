@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.core.usage import BUCKETS, INPUT_BUCKETS, OUTPUT_BUCKETS, Usage
+from gateway.core.usage import BUCKETS, INPUT_BUCKETS, OUTPUT_BUCKETS, Usage, Uses
 
 MILLION = 10**6
 MODALITIES = frozenset({"audio_input", "image_input", "audio_output", "image_output"})
@@ -34,7 +34,8 @@ class Rates:
     """Nano-dollars a million tokens by bucket. A bucket that is missing has no known price; 0 is free.
 
     `source` names the catalogue and its version, or "policy"; `provider` and `model` are the row's names there.
-    `tiers`: ascending. `per_request` in nano-dollars. `context_window`: the largest input, None where it is not known.
+    `tiers`: ascending. `per_request` in nano-dollars, and so are `fees`: of one use of each of `core.usage.TOOLS`.
+    `context_window`: the largest input, None where it is not known.
     `flags` go to every cost made from these rates.
     """
 
@@ -46,6 +47,7 @@ class Rates:
     per_request: int = 0
     context_window: int | None = None
     flags: tuple[str, ...] = ()
+    fees: Mapping[str, int] = field(default_factory=dict, hash=False)
     dearest: tuple[int | None, int | None] = field(init=False, repr=False, compare=False)
     """The highest rates of input and of output, whatever the modality."""
 
@@ -69,7 +71,8 @@ class Cost:
     flags: tuple[str, ...] = ()
 
 
-def cost(rates: Rates, usage: Usage) -> Cost:
+def cost(rates: Rates, usage: Usage, uses: Uses = ()) -> Cost:
+    """A use of a tool that has no fee costs nothing: some providers tell uses that the price of a request covers."""
     per_million = rates.at(usage.input_tokens) if rates.tiers else rates.per_million
     total, flags = 0, rates.flags
     for bucket in BUCKETS:
@@ -83,7 +86,8 @@ def cost(rates: Rates, usage: Usage) -> Cost:
                 return Cost(None, flags)
             flags = (*flags, FLAGS[bucket])
         total += tokens * rate
-    return Cost(rounded_up(total) + rates.per_request, flags)
+    fees = sum([rates.fees.get(tool, 0) * times for tool, times in uses]) if uses else 0
+    return Cost(rounded_up(total) + rates.per_request + fees, flags)
 
 
 def rounded_up(millionths: int) -> int:

@@ -12,6 +12,10 @@ from operator import attrgetter
 INPUT_BUCKETS = ("input", "cached_input", "cache_write", "audio_input", "image_input")
 OUTPUT_BUCKETS = ("output", "reasoning", "audio_output", "image_output")
 BUCKETS = INPUT_BUCKETS + OUTPUT_BUCKETS
+TOOLS = ("web_search", "x_search", "file_search", "code_interpreter", "image_generation")
+"""What providers run themselves and charge by use, beside the tokens."""
+Uses = tuple[tuple[str, int], ...]
+"""How often each of `TOOLS` was used."""
 LONGEST_OUTPUT = 1 << 24
 """Tokens that no answer has, all its choices together: more is no count, where nothing better is known."""
 
@@ -35,10 +39,11 @@ class Reported:
     model: str = ""
     service_tier: str = ""
     odd: bool = False
+    uses: Uses = ()
 
     def merge(self, later: Reported) -> None:
         """What a later event of the same stream says. The larger count holds: running counts grow, and one that is
-        told twice is one. The model and the tier are those named last."""
+        told twice is one. The model, the tier and the uses of tools are those told last."""
         for name in COUNTS:
             count = getattr(later, name)
             if count is not None:
@@ -46,6 +51,7 @@ class Reported:
         self.model = later.model or self.model
         self.service_tier = later.service_tier or self.service_tier
         self.odd = self.odd or later.odd
+        self.uses = later.uses or self.uses
 
 
 _NOTHING_REPORTED = Reported()

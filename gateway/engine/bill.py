@@ -17,6 +17,7 @@ from gateway.engine.admit import PASSTHROUGH
 from gateway.engine.need import FREE, WITHOUT_OUTPUT, Need
 from gateway.engine.runtime import Runtime
 from gateway.prices.stored import rates_json
+from gateway.wire import hosted
 
 # Beyond this a count is no count: ten times what was asked for, and a million.
 _ABSURD_FACTOR = 10
@@ -61,7 +62,7 @@ def bill(
             flags.append("flat")
     else:
         _count(attempt, call, need, estimate, flags)
-        _price(attempt, call, runtime, flags)
+        _price(attempt, call, need, runtime, flags)
     if need.nano is not None and plan.limits and (attempt.cost_nano or 0) > need.nano:
         flags.append("overrun")
     if flags:
@@ -79,20 +80,27 @@ def _count(attempt: Attempt, call: Call, need: Need, estimate: tuple[int, int] |
             input_tokens=max(reported.input_tokens or 0, min(estimate[0], need.input_tokens)),
             output_tokens=max(reported.output_tokens or 0, min(estimate[1], most_output)),
         )
+    if need.tools and not reported.uses and call.document is not None and hosted.may_search(call.document):
+        reported = attempt.reported = replace(reported, uses=(("web_search", 1),))
     output_bound = max(need.output_tokens * _ABSURD_FACTOR, _ABSURD_TOKENS)
     attempt.usage, odd = disjoint(reported, need.input_bound + _UNSEEN_TOKENS, output_bound)
     flags += odd
 
 
-def _price(attempt: Attempt, call: Call, runtime: Runtime, flags: list[str]) -> None:
+def _price(attempt: Attempt, call: Call, need: Need, runtime: Runtime, flags: list[str]) -> None:
     rates = _rates(attempt, call, runtime)
-    found = cost(rates, attempt.usage) if rates is not None else None
+    found = cost(rates, attempt.usage, attempt.reported.uses) if rates is not None else None
     if rates is None or found is None or found.nano is None:
         _unpriced(attempt, runtime, flags)
         return
     attempt.cost_nano = found.nano
     attempt.rates = rates
     flags += found.flags
+    if need.tools and any(tool in need.tools and tool not in rates.fees for tool, _ in attempt.reported.uses):
+        flags.append("unpriced-tool")
+        if runtime.policy.accounting.unpriced == "flat":
+            attempt.cost_nano += runtime.policy.accounting.flat_nano
+            flags.append("flat")
 
 
 def _rates(attempt: Attempt, call: Call, runtime: Runtime) -> Rates | None:
@@ -112,7 +120,9 @@ def _unpriced(attempt: Attempt, runtime: Runtime, flags: list[str]) -> None:
 
 
 def rates_text(attempt: Attempt) -> str:
-    return rates_json(attempt.rates, attempt.reported.service_tier) if attempt.rates is not None else ""
+    if attempt.rates is None:
+        return ""
+    return rates_json(attempt.rates, attempt.reported.service_tier, attempt.reported.uses)
 
 
 def verdict_text(verdicts: Iterable[Verdict]) -> str:

@@ -11,6 +11,7 @@ from gateway.core.ports import UpstreamReply, UpstreamRequest
 from gateway.engine import headers as header_rules
 from gateway.engine.account import Account
 from gateway.engine.admit import PASSTHROUGH
+from gateway.engine.need import Need
 from gateway.engine.runtime import Runtime
 from gateway.engine.tasks import for_size
 from gateway.engine.tracing import outbound
@@ -47,9 +48,9 @@ async def _request(call: Call, target: Target, runtime: Runtime, account: Accoun
     body, length = call.body, call.content_length
     if isinstance(body, bytes):
         # The caller's own bytes, but for what the policy wants otherwise.
-        wants_usage, cap = _wants_usage(call, provider), account.need.cap
-        if (wants_usage or cap or target.model != call.model) and call.endpoint in DIALECTS:
-            body = await for_size(len(body), _edited, call, body, target, provider, wants_usage, cap)
+        wants_usage, need = _wants_usage(call, provider), account.need
+        if (wants_usage or need.cap or need.tool_cap or target.model != call.model) and call.endpoint in DIALECTS:
+            body = await for_size(len(body), _edited, call, body, target, provider, wants_usage, need)
         length = len(body)
     headers = _headers(call, provider, account, record)
     return UpstreamRequest(call.method, call.path.removeprefix("/v1"), headers, body, length)
@@ -68,16 +69,21 @@ def _headers(call: Call, provider: Provider, account: Account, record: Record) -
     return headers
 
 
-def _edited(call: Call, body: bytes, target: Target, provider: Provider, wants_usage: bool, cap: int) -> bytes:
-    if cap:
-        field = _CAP_FIELDS.get(call.endpoint, provider.output_cap_field)
-        is_there = call.document is not None and field in call.document  # as null
-        body = (edit.set_member if is_there else edit.add_member)(body, field, b"%d" % cap)
+def _edited(call: Call, body: bytes, target: Target, provider: Provider, wants_usage: bool, need: Need) -> bytes:
+    if need.cap:
+        body = _capped(call, body, _CAP_FIELDS.get(call.endpoint, provider.output_cap_field), need.cap)
+    if need.tool_cap:
+        body = _capped(call, body, "max_tool_calls", need.tool_cap)
     if wants_usage and call.document is not None:
         body = DIALECTS[call.endpoint].with_usage(body, call.document)
     if target.model != call.model:
         body = edit.set_member(body, "model", orjson.dumps(target.model))
     return body
+
+
+def _capped(call: Call, body: bytes, field: str, cap: int) -> bytes:
+    is_there = call.document is not None and field in call.document  # as null
+    return (edit.set_member if is_there else edit.add_member)(body, field, b"%d" % cap)
 
 
 def usage_was_added(call: Call, record: Record, runtime: Runtime) -> bool:

@@ -18,6 +18,7 @@ from gateway.engine.runtime import Runtime
 from gateway.policy.compile import Accounting
 from gateway.tokens.bound import choices_of, input_bound, output_limit
 from gateway.tokens.images import most_per_image
+from gateway.wire import hosted
 
 FREE = frozenset({"responses.object", "moderations"})
 WITHOUT_OUTPUT = frozenset({"embeddings", "moderations", "responses.object", PASSTHROUGH})
@@ -28,7 +29,8 @@ _ORDINARY = frozenset({"", "auto", "default"})
 @dataclass(slots=True)  # not frozen: see core/accounts.py
 class Need:
     """`nano` None: the price is not known, and policy lets the call pass. `cap`: the output limit that the gateway
-    writes into the body, for each choice; 0: none. `input_bound` is what the bytes allow at most."""
+    writes into the body, for each choice; 0: none. `input_bound` is what the bytes allow at most. `tools`: those of the
+    provider that it offers and charges for, which are used `uses` times in all; `tool_cap` is written into the body."""
 
     input_tokens: int
     output_tokens: int
@@ -36,6 +38,9 @@ class Need:
     cap: int = 0
     input_bound: int = 0
     counted: bool = False
+    tools: tuple[str, ...] = ()
+    uses: int = 0
+    tool_cap: int = 0
 
     @property
     def tokens(self) -> int:
@@ -55,15 +60,18 @@ def terms_of(plan: Plan, runtime: Runtime, at: float) -> Terms:
 
 
 def need_of(call: Call, plan: Plan, runtime: Runtime, at: float, input_tokens: int | None = None) -> Need:
-    """`input_tokens`: counted; None: bounded by bytes. Refusal `max_tokens_too_large`, `unpriced_model`."""
+    """`input_tokens`: counted; None: bounded by bytes. Refusal `max_tokens_too_large`, `unpriced_model`,
+    `unpriced_tool`."""
     terms = terms_of(plan, runtime, at)
     output, cap = _output(call, plan, terms)
     if call.endpoint in FREE:
         return Need(0, 0, 0)
     bound_ = _input(call, plan, runtime.policy.accounting)
     tokens = bound_ if input_tokens is None else min(input_tokens, bound_)
-    nano = _worst(call, plan, runtime, at, tokens, output)
-    return Need(tokens, output, nano, cap, bound_, input_tokens is not None)
+    tools = hosted.offered(call.document) if call.document is not None else ()
+    uses, tool_cap = _uses(call, terms, runtime.policy.accounting) if tools else (0, 0)
+    nano = _worst(call, plan, runtime, at, tokens, output, tools, uses)
+    return Need(tokens, output, nano, cap, bound_, input_tokens is not None, tools, uses, tool_cap)
 
 
 def _input(call: Call, plan: Plan, accounting: Accounting) -> int:
@@ -89,6 +97,16 @@ def _output(call: Call, plan: Plan, terms: Terms) -> tuple[int, int]:
     return asked, 0
 
 
+def _uses(call: Call, terms: Terms, accounting: Accounting) -> tuple[int, int]:
+    """The most uses of hosted tools, and the cap to write into the body. A chat searches once and knows no cap."""
+    if call.endpoint != "responses" or call.document is None:
+        return 1, 0
+    asked = call.document.get("max_tool_calls")
+    if asked is not None:
+        return asked, 0
+    return accounting.max_tool_calls, accounting.max_tool_calls if terms.capped else 0
+
+
 def is_capped(limits: Sequence[Limit]) -> bool:
     """Whether one of them makes the reservation a bound that must hold."""
     return any(limit.hard and limit.unit in BY_TOKENS for limit in limits)
@@ -99,7 +117,16 @@ def _rates(plan: Plan, runtime: Runtime, tier: str, at: float) -> tuple[Rates | 
     return tuple([prices.rates(providers[target.provider], target.model, tier, at) for target in plan.targets])
 
 
-def _worst(call: Call, plan: Plan, runtime: Runtime, at: float, input_tokens: int, output_tokens: int) -> int | None:
+def _worst(
+    call: Call,
+    plan: Plan,
+    runtime: Runtime,
+    at: float,
+    input_tokens: int,
+    output_tokens: int,
+    tools: Sequence[str],
+    uses: int,
+) -> int | None:
     """Over all targets and the tiers that may serve: the dearest."""
     if call.endpoint == PASSTHROUGH:
         return _unpriced(plan, runtime.policy.accounting) if plan.charge_nano is None else plan.charge_nano
@@ -109,11 +136,35 @@ def _worst(call: Call, plan: Plan, runtime: Runtime, at: float, input_tokens: in
         found += _rates(plan, runtime, tier, at)
     for rates in found:
         nano = worst_case(rates, input_tokens, output_tokens) if rates is not None else None
-        if nano is None:
+        if rates is None or nano is None:
             nano = _unpriced(plan, runtime.policy.accounting)
+        elif tools:
+            nano += _fees(rates, tools, uses, plan, runtime.policy.accounting)
         if nano is not None and (dearest is None or nano > dearest):
             dearest = nano
     return dearest
+
+
+def _fees(rates: Rates, tools: Sequence[str], uses: int, plan: Plan, accounting: Accounting) -> int:
+    """The dearest tool every time; what has no fee, by policy."""
+    fees = [rates.fees[tool] for tool in tools if tool in rates.fees]
+    unknown = _unpriced_tool(plan, accounting) if len(fees) < len(tools) else 0
+    return max(fees, default=0) * uses + unknown
+
+
+def _unpriced_tool(plan: Plan, accounting: Accounting) -> int:
+    if accounting.unpriced == "refuse" and _must_hold(plan):
+        raise Refusal(
+            "unpriced_tool",
+            "A budget holds for this call, and the gateway knows no fee for a tool of the provider that it offers: the "
+            "operator must state one (prices: fees).",
+            param="tools",
+        )
+    return accounting.flat_nano if accounting.unpriced == "flat" else 0
+
+
+def _must_hold(plan: Plan) -> bool:
+    return any(limit.unit == "usd" and limit.hard for limit in plan.limits)
 
 
 def _asked_tier(call: Call) -> str:
@@ -126,7 +177,7 @@ def _unpriced(plan: Plan, accounting: Accounting) -> int | None:
     """What to reserve where no price is known."""
     if accounting.unpriced == "flat":
         return accounting.flat_nano
-    if accounting.unpriced == "refuse" and any(limit.unit == "usd" and limit.hard for limit in plan.limits):
+    if accounting.unpriced == "refuse" and _must_hold(plan):
         raise Refusal(
             "unpriced_model",
             "A budget holds for this call and the gateway knows no price for the model: the operator must state one.",

@@ -127,6 +127,7 @@ class AccountsBuilder:
             per_request=row.per_request,
             tier=service_tier(row.service_tier) if row.service_tier else "",
             context_window=row.context_window,
+            fees={str(tool): nano for tool, nano in row.fees.items()},
         )
 
     # -- how calls are counted

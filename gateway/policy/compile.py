@@ -97,6 +97,7 @@ class Accounting:
     unpriced: Literal["refuse", "flat", "allow"] = "refuse"
     flat_nano: int = 0
     max_output_tokens: int = 16_384
+    max_tool_calls: int = 16
     unseen_input_tokens: int = 128_000
     disconnect: Literal["close", "drain"] = "close"
     drain_s: float = 10.0

@@ -122,8 +122,9 @@ def _price(policy: PolicySet, rates: Rates | None) -> str:
         parts = [f"{bucket} {dollars(nano)}" for bucket, nano in rates.per_million.items()]
         told = f"{', '.join(parts)} dollars a million tokens" if parts else "no rate for tokens"
         request = f", {dollars(rates.per_request)} a request" if rates.per_request else ""
+        fees = "".join(f", {tool} {dollars(nano)} a use" for tool, nano in rates.fees.items())
         longer = f", others above {rates.tiers[0].above} tokens" if rates.tiers else ""
-        return f"{told}{request}{longer} ({rates.source})"
+        return f"{told}{request}{fees}{longer} ({rates.source})"
     match policy.accounting.unpriced:
         case "flat":
             return f"not known: {dollars(policy.accounting.flat_nano)} dollars a request"

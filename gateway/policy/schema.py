@@ -59,6 +59,8 @@ Dimension = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^(caller|team|model|label\..+)$"}),
 ]
 Count = Annotated[int, Field(ge=1, le=10**12)]
+Tool = Literal["web_search", "x_search", "file_search", "code_interpreter", "image_generation"]
+"""As `core.usage.TOOLS`."""
 Percent = Annotated[int, Field(ge=1, le=100)]
 
 
@@ -298,6 +300,7 @@ class PriceRow(RatesRow):
         None, description="The tier it is the price of, such as flex; none: any that has no row of its own."
     )
     per_request: Usd = Field(0, description="Dollars a request, beside its tokens.")
+    fees: dict[Tool, Usd] = Field({}, description="Dollars a use of the provider's own tools; 0 is free.")
     above: list[PriceTierRow] = Field([], description="Rates of long inputs.")
     context_window: Count | None = Field(None, description="The longest input that the model takes.")
 
@@ -313,6 +316,9 @@ class AccountingRow(_Strict):
     flat_usd: Usd | None = Field(None, description="The charge of unpriced: flat.")
     max_output_tokens: Count = Field(
         16_384, description="Written into calls that name none, where a hard budget or limit of tokens holds."
+    )
+    max_tool_calls: Count = Field(
+        16, description="The same for uses of the provider's own tools, where a request offers some that are charged."
     )
     unseen_input_tokens: Count = Field(
         128_000, description="Reserved for what the gateway cannot see: stored context, files, hosted tools."

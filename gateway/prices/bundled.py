@@ -31,8 +31,12 @@ KEYS = {
     "audio_output": "output_audio_mtok",
     "image_output": "output_image_mtok",
 }
-# Fees of the provider's own tools come on top of tokens and are not in any usage that we read.
-FEES = frozenset({"web_searches_kcount", "social_searches_kcount", "storage_searches_kcount", "code_executions_kcount"})
+FEES = {
+    "web_search": "web_searches_kcount",
+    "x_search": "social_searches_kcount",
+    "file_search": "storage_searches_kcount",
+    "code_interpreter": "code_executions_kcount",
+}
 _REQUESTS = "requests_kcount"
 _CHEAPER = frozenset({"flex", "batch"})
 _KEPT = 4096
@@ -85,7 +89,8 @@ def _served(provider: Provider, info: ModelInfo, tier: str, at: datetime) -> tup
 def _translate(provider: str, info: ModelInfo, prices: ModelPrice, flags: tuple[str, ...]) -> Rates | None:
     """None for a row that says nothing, and for content priced by another unit than tokens (hours, characters, pages):
     usage does not tell how much of it there was."""
-    known = {key: price for key, price in vars(prices).items() if price is not None and key not in FEES}
+    known = {key: price for key, price in vars(prices).items() if price is not None}
+    fees = {tool: _each(known.pop(key)) for tool, key in FEES.items() if key in known}
     if not known or any(not key.endswith("_mtok") and key != _REQUESTS for key in known):
         return None
     starts = sorted({tier.start for price in known.values() if not isinstance(price, Decimal) for tier in price.tiers})
@@ -96,10 +101,15 @@ def _translate(provider: str, info: ModelInfo, prices: ModelPrice, flags: tuple[
         model=info.id,
         per_million=_per_million(known, 0),
         tiers=tuple(Tier(start, _per_million(known, start + 1)) for start in starts),
-        per_request=ceil_nano(_price(request, 0) * NANO / 1000),
+        per_request=_each(request),
         context_window=info.context_window,
         flags=flags,
+        fees=fees,
     )
+
+
+def _each(per_thousand: Decimal | TieredPrices) -> int:
+    return ceil_nano(_price(per_thousand, 0) * NANO / 1000)
 
 
 def _per_million(prices: Mapping[str, Decimal | TieredPrices], input_tokens: int) -> dict[str, int]:

@@ -18,7 +18,8 @@ class PriceRow:
 
     `provider`: the policy's name of a provider, "": any. `model`: a name, or a pattern with "*". `tiers`: ascending;
     each says only what differs from what holds below it. `per_request` in nano-dollars. `tier`: the service tier that
-    it is the price of, named by `service_tier`; "": any that has no row of its own.
+    it is the price of, named by `service_tier`; "": any that has no row of its own. `fees`: nano-dollars a use of
+    one of the provider's tools.
     """
 
     provider: str
@@ -28,6 +29,7 @@ class PriceRow:
     per_request: int = 0
     tier: str = ""
     context_window: int | None = None
+    fees: Mapping[str, int] = field(default_factory=dict)
     rates: Rates = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class PriceRow:
             tiers=tuple(tiers),
             per_request=self.per_request,
             context_window=self.context_window,
+            fees=dict(self.fees),
         )
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import orjson
 
 from gateway.core.rates import Rates, Tier
+from gateway.core.usage import Uses
 
 
 @lru_cache(maxsize=256)
-def rates_json(rates: Rates, tier: str) -> str:
+def rates_json(rates: Rates, tier: str, uses: Uses = ()) -> str:
     """{"source", "provider", "model", "tier", "rates": {bucket: nano-dollars a million}} and, where there are some,
-    "above": [{"tokens", "inclusive", "rates"}], "request": nano-dollars, "window": tokens, "flags". `tier` is the
-    service tier that they are the rates of."""
+    "above": [{"tokens", "inclusive", "rates"}], "request": nano-dollars, "window": tokens, "flags", and what was
+    used of the provider's tools with its price: "uses": {tool: times}, "fees": {tool: nano-dollars a use}. `tier` is
+    the service tier that they are the rates of."""
     told: dict[str, Any] = {
         "source": rates.source,
         "provider": rates.provider,
@@ -32,11 +34,15 @@ def rates_json(rates: Rates, tier: str) -> str:
         told["window"] = rates.context_window
     if rates.flags:
         told["flags"] = rates.flags
+    if uses:
+        told["uses"] = dict(uses)
+        told["fees"] = {tool: rates.fees[tool] for tool, _ in uses if tool in rates.fees}
     return orjson.dumps(told).decode()
 
 
-def rates_from(stored: str) -> tuple[Rates, str]:
-    """The rates and the service tier. ValueError or KeyError for what `rates_json` did not write."""
+def rates_from(stored: str) -> tuple[Rates, str, Uses]:
+    """The rates, the service tier, and what was used of the provider's tools. ValueError or KeyError for what
+    `rates_json` did not write."""
     told = orjson.loads(stored)
     rates = Rates(
         source=told["source"],
@@ -47,5 +53,6 @@ def rates_from(stored: str) -> tuple[Rates, str]:
         per_request=told.get("request", 0),
         context_window=told.get("window"),
         flags=tuple(told.get("flags", ())),
+        fees=told.get("fees", {}),
     )
-    return rates, told["tier"]
+    return rates, told["tier"], tuple(told.get("uses", {}).items())

@@ -8,7 +8,7 @@ import orjson
 
 from gateway.core.errors import Refusal
 from gateway.core.usage import Reported
-from gateway.wire import fields
+from gateway.wire import fields, hosted
 from gateway.wire.dialect import StreamState
 from gateway.wire.sse import data_of, event_of, frame
 from gateway.wire.usage import usage_of
@@ -69,7 +69,7 @@ class Responses:
         return raw
 
     def usage_of(self, document: Any) -> Reported:
-        return usage_of(document)
+        return _usage_of(document)
 
     def stream_state(self) -> StreamState:
         return ResponsesState()
@@ -86,13 +86,22 @@ class Responses:
         return frame(orjson.dumps(event), "error")
 
 
-class ResponsesState:
-    """Implements StreamState. Only the first event (the model) and the last (usage, sequence number) are read."""
+def _usage_of(document: Any) -> Reported:
+    reported = usage_of(document)
+    if type(document) is dict and (uses := hosted.used_in(document)):
+        reported.uses = uses
+    return reported
 
-    __slots__ = ("_last", "done", "ended", "usage")
+
+class ResponsesState:
+    """Implements StreamState. Only the first event (the model), the last (usage, sequence number) and items that are
+    done are read: of a stream that is cut they tell which tools were used."""
+
+    __slots__ = ("_last", "_uses", "done", "ended", "usage")
 
     def __init__(self) -> None:
         self._last = b""
+        self._uses: set[tuple[str, str]] = set()
         self.usage = Reported()
         self.ended = False
         self.done = False
@@ -112,7 +121,10 @@ class ResponsesState:
         event = event_of(frame_)
         if event in _TERMINAL or event == b"response.created":
             self.ended = self.ended or event in _TERMINAL
-            self.usage.merge(usage_of(self._parsed(frame_).get("response")))
+            self.usage.merge(_usage_of(self._parsed(frame_).get("response")))
+        elif event == b"response.output_item.done":
+            self._uses |= hosted.uses_of([self._parsed(frame_).get("item")])
+            self.usage.uses = hosted.count(self._uses)
         elif data == b"[DONE]":
             self.ended = self.done = True
         return False

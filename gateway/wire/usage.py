@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.core.usage import Reported
+from gateway.wire import hosted
 
 # Members of the usage object, and of the objects below it. Servers that tell one number under two names mean one.
 _TOTALS: Final = {
@@ -40,6 +41,7 @@ _DETAILS: Final = {
     **dict.fromkeys(("prompt_tokens_details", "input_tokens_details", "input_token_details"), _INPUT_PARTS),
     **dict.fromkeys(("completion_tokens_details", "output_tokens_details", "output_token_details"), _OUTPUT_PARTS),
 }
+_TOOLS: Final = frozenset({"server_tool_use", "num_search_queries"})
 _APART: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
 
 # Names of the ordinary tier, and of none: before the answer is ready nobody knows which serves it.
@@ -58,6 +60,8 @@ def usage_of(document: Any) -> Reported:
         if not _APART.isdisjoint(usage):
             _include_cache(reported, native="prompt_tokens" not in usage)
         _fit_total(reported)
+        if not _TOOLS.isdisjoint(usage):
+            reported.uses = hosted.used(usage)
         tier = tier or usage.get("service_tier")
     else:
         reported.odd = usage is not None

@@ -160,3 +160,9 @@ def test_a_call_that_cannot_use_audio_reserves_no_audio() -> None:
     rates = rates_of({"input": DOLLAR, "output": DOLLAR, "audio_input": 40 * DOLLAR})
     assert worst_case(rates, 10, 0) == 400_000
     assert worst_case(rates, 10, 0, frozenset()) == 10_000
+
+
+def test_tools_cost_their_fee_beside_the_tokens_every_time() -> None:
+    rates = replace(rates_of({"input": DOLLAR, "output": DOLLAR}), fees={"web_search": 10_000_000, "file_search": 0})
+    uses = (("code_interpreter", 5), ("file_search", 7), ("web_search", 3))
+    assert cost(rates, Usage(input=1), uses) == Cost(1_000 + 30_000_000)

@@ -134,9 +134,9 @@ class FakePrices:
         return self._rates.get((model, tier))
 
 
-def rates_for(per_request: int = 0, **per_million: int) -> Rates:
+def rates_for(per_request: int = 0, fees: Mapping[str, int] | None = None, **per_million: int) -> Rates:
     """In nano-dollars."""
-    return Rates("policy", "", "m", per_million, per_request=per_request)
+    return Rates("policy", "", "m", per_million, per_request=per_request, fees=fees or {})
 
 
 def runtime_for(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -179,3 +180,40 @@ def test_billing_twice_gives_the_last_word() -> None:
     attempt.reported = Reported(1, 1)
     bill(attempt, call_for(document={}, model="m"), plan, NEED, runtime_for(RULES, prices=PRICES))
     assert came_to(attempt) == ("settled", 3_000, ())
+
+
+SEARCH = FakePrices({("m", ""): rates_for(input=10**9, output=10**9, fees={"web_search": 500})})
+
+
+def test_uses_of_a_providers_tools_are_charged_and_kept_with_their_fee() -> None:
+    searched = Reported(10, 5, 15, uses=(("web_search", 2),))
+    attempt = billed(prices=SEARCH, reported=searched, need=replace(NEED, tools=("web_search",), uses=16))
+    assert came_to(attempt) == ("settled", 15_000 + 1000, ())
+    kept = orjson.loads(rates_text(attempt))
+    assert (kept["uses"], kept["fees"]) == ({"web_search": 2}, {"web_search": 500})
+
+
+def test_a_chat_that_may_search_is_charged_a_search_unless_its_usage_tells() -> None:
+    call, need = call_for(document={"web_search_options": {}}, model="m"), replace(NEED, tools=("web_search",), uses=1)
+    assert billed(call, prices=SEARCH, reported=COUNTED, need=need).cost_nano == 15_000 + 500
+    told = Reported(10, 5, 15, uses=(("web_search", 3),))
+    assert billed(call, prices=SEARCH, reported=told, need=need).cost_nano == 15_000 + 1500
+
+
+@pytest.mark.parametrize(
+    ("unpriced", "more", "flags"), [("allow", 0, ("unpriced-tool",)), ("flat", 7, ("unpriced-tool", "flat"))]
+)
+def test_a_tool_that_was_used_and_has_no_fee_is_told(unpriced: Any, more: int, flags: tuple[str, ...]) -> None:
+    """BUD-04."""
+    accounting = Accounting(unpriced=unpriced, flat_nano=7)
+    used = Reported(10, 5, 15, uses=(("code_interpreter", 2),))
+    need = replace(NEED, tools=("code_interpreter",), uses=16)
+    attempt = billed(prices=SEARCH, reported=used, need=need, accounting=accounting)
+    assert came_to(attempt) == ("settled", 15_000 + more, flags)
+    assert came_to(billed(prices=SEARCH, reported=COUNTED, need=need, accounting=accounting)) == ("settled", 15_000, ())
+
+
+def test_searches_that_nobody_asked_for_and_that_have_no_fee_are_in_the_price() -> None:
+    """Perplexity charges by the request and tells its queries."""
+    told = Reported(10, 5, 15, uses=(("web_search", 3),))
+    assert came_to(billed(reported=told)) == ("settled", 20_000, ())

@@ -144,7 +144,7 @@ def test_a_tier_without_a_price_has_no_price() -> None:
     "document",
     [
         {"previous_response_id": "resp_1"},
-        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "mcp"}]},
         {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
     ],
 )
@@ -152,6 +152,44 @@ def test_what_the_gateway_cannot_see_is_reserved_for(document: dict[str, Any]) -
     seen, unseen = call_of("responses"), call_of("responses", **document)
     assert needed(unseen, plan_of(MONEY)).input_tokens >= 5_000
     assert needed(seen, plan_of(MONEY)).input_tokens < 5_000
+
+
+SEARCHES: Any = {"tools": [{"type": "web_search"}], "max_output_tokens": 1}
+FEES = FakePrices({("m", ""): rates_for(input=0, output=0, fees={"web_search": 100, "file_search": 25})})
+
+
+def test_uses_of_a_providers_tools_are_reserved_and_capped() -> None:
+    """BUD-05: the request's own cap, or else the policy's, which is written into the body."""
+    own = needed(call_of("responses", max_tool_calls=3, **SEARCHES), plan_of(MONEY), prices=FEES)
+    assert (own.nano, own.uses, own.tool_cap) == (300, 3, 0)
+    absent = needed(call_of("responses", **SEARCHES), plan_of(MONEY), prices=FEES)
+    assert (absent.nano, absent.uses, absent.tool_cap) == (1600, 16, 16)
+    free = needed(call_of("responses", **SEARCHES), plan_of(SOFT_MONEY), prices=FEES)
+    assert (free.nano, free.tool_cap) == (1600, 0)
+
+
+def test_of_several_tools_the_dearest_is_reserved_every_time() -> None:
+    both = {"tools": [{"type": "file_search"}, {"type": "web_search"}], "max_tool_calls": 2}
+    assert needed(call_of("responses", **both), plan_of(MONEY), prices=FEES).nano == 200
+    one = {"tools": [{"type": "file_search"}], "max_tool_calls": 2}
+    assert needed(call_of("responses", **one), plan_of(MONEY), prices=FEES).nano == 50
+
+
+def test_a_chat_that_searches_reserves_one_search() -> None:
+    need = needed(call_of(web_search_options={}), plan_of(MONEY), prices=FEES)
+    assert (need.nano, need.uses, need.tool_cap) == (100, 1, 0)
+
+
+def test_a_tool_without_a_fee_is_refused_where_a_hard_budget_holds() -> None:
+    """BUD-04: unknown is not zero."""
+    refusal = refused(call_of("responses", **SEARCHES), plan_of(MONEY))
+    assert (refusal.status, refusal.code, refusal.param) == (402, "unpriced_tool", "tools")
+    assert needed(call_of("responses", **SEARCHES), plan_of(SOFT_MONEY)).nano is not None
+    plain = needed(call_of("responses", max_output_tokens=1), plan_of(MONEY), 5).nano
+    assert plain is not None
+    for unpriced, more in (("allow", 0), ("flat", 7)):
+        policy = Accounting(unpriced=unpriced, flat_nano=7)  # type: ignore[arg-type]
+        assert needed(call_of("responses", **SEARCHES), plan_of(MONEY), 5, accounting=policy).nano == plain + more
 
 
 def test_an_unknown_price_is_refused_where_a_hard_budget_holds() -> None:

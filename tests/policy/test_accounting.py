@@ -204,7 +204,7 @@ def test_prices_are_nano_dollars_a_million_tokens():
     (row,) = loaded("""\
 prices:
   long: {provider: demo, model: "demo*", input: 0.15, cached_input: 0.075, output: 0, per_request: 0.001,
-         service_tier: Flex, context_window: 400000,
+         service_tier: Flex, context_window: 400000, fees: {web_search: 0.01, code_interpreter: 0},
          above: [{tokens: 400000, input: 3}, {tokens: 200000, input: 2}]}
 """).prices
     assert row.per_million == {"input": 150_000_000, "cached_input": 75_000_000, "output": 0}
@@ -214,6 +214,12 @@ prices:
         (400_000, {"input": 3 * 10**9}),
     ]
     assert row.context_window == 400_000
+    assert row.rates.fees == {"web_search": 10**7, "code_interpreter": 0}
+
+
+def test_a_fee_of_no_known_tool_is_refused_with_those_that_are():
+    with pytest.raises(PolicyErrors, match="web_search"):
+        loaded("prices: {a: {model: m, input: 1, fees: {web_serch: 1}}}\n")
 
 
 def test_a_model_has_a_ceiling_by_the_rule_that_decides_for_it():
@@ -246,7 +252,7 @@ budgets:
   month: {match: {team: research}, each: [caller], usd: 250, window: month, warn_at: [50]}
   other: {match: {caller: app, model: "gpt-*"}, usd: 1, window: day}
 rate_limits: {rates: {concurrency: 5, mode: soft}}
-prices: {demo: {provider: demo, model: demo, input: 0.15, output: 0.6, per_request: 0.01}}
+prices: {demo: {provider: demo, model: demo, input: 0.15, output: 0.6, per_request: 0.01, fees: {web_search: 0.02}}}
 """
     policy = loaded(text)
     shown = explain(policy, "app", "demo")
@@ -257,7 +263,10 @@ prices: {demo: {provider: demo, model: demo, input: 0.15, output: 0.6, per_reque
     )
     assert "other" not in shown
     assert "output     16384 tokens where a call names no limit" in shown
-    assert "price      demo as demo: input 0.15, output 0.6 dollars a million tokens, 0.01 a request (policy)" in shown
+    assert (
+        "price      demo as demo: input 0.15, output 0.6 dollars a million tokens, 0.01 a request, web_search 0.02 a use "
+        "(policy)" in shown
+    )
     shown = explain(policy, "app", "gpt-nobody")
     assert "other: 1 dollars a day, where caller is app, model is gpt-*" in shown
     assert "output     up to 4096 tokens" in shown

@@ -127,7 +127,7 @@ def test_what_has_no_rates_is_what_the_catalogue_does_not_price_by_tokens(bundle
     for provider, model in MODELS:
         found = provider.find_model(name_of(model))
         assert found is not None
-        prices = {key for key, price in vars(found.get_prices(at)).items() if price is not None} - FEES
+        prices = {key for key, price in vars(found.get_prices(at)).items() if price is not None} - {*FEES.values()}
         other = {key for key in prices if not key.endswith("_mtok") and key != "requests_kcount"}
         known = bundled.rates(provider.id, "", name_of(model), "standard", at.timestamp()) is not None
         assert known == (bool(prices) and not other), model.id
@@ -163,3 +163,15 @@ def test_flex_and_batch_are_nowhere_dearer_than_the_standard_tier(bundled: Bundl
         )
         if standard and served:
             assert all(served.per_million[bucket] <= rate for bucket, rate in standard.per_million.items()), model.id
+
+
+def test_the_fees_of_a_providers_tools_come_from_the_catalogue(bundled: Bundled) -> None:
+    """Dollars a thousand there."""
+    at = TIMES[-1].timestamp()
+    openai, anthropic = (
+        bundled.rates(*names, "standard", at)
+        for names in (("openai", "", "gpt-4.1"), ("anthropic", "", "claude-sonnet-4-5"))
+    )
+    assert openai is not None and anthropic is not None
+    assert openai.fees == {"web_search": 10_000_000, "file_search": 2_500_000}
+    assert anthropic.fees == {"web_search": 10_000_000}
