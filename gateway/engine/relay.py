@@ -40,7 +40,8 @@ MAX_GUARDED_BYTES = 1 << 26
 _NO_CHUNK = (b":", b"data: [DONE]", b"data:[DONE]")
 _END_BYTES = 1 << 14
 _DECODER = json.JSONDecoder()
-_MEMBERS_AT_END = re.compile(rb'"(usage|service_tier)"\s*:\s*')
+_MEMBERS_AT_END = re.compile(rb'"(usage|tool_usage|service_tier)"\s*:\s*')
+_ITEM = re.compile(rb'"type"\s*:\s*"(\w+_call)"')
 
 # Fetched objects may be streams too, and their shape is that of the endpoint that made them.
 _SHAPE_OF = {"responses.object": "responses"}
@@ -51,8 +52,8 @@ class Relay:
 
     __slots__ = (
         "_account", "_attempt", "_begun", "_captured", "_client", "_clock", "_decoder", "_dialect", "_frames",
-        "_guarding", "_held", "_held_bytes", "_is_end", "_made", "_output", "_own", "_record", "_reply", "_shape",
-        "_state", "_tasks",
+        "_guarding", "_held", "_held_bytes", "_is_end", "_items", "_made", "_output", "_own", "_record", "_reply",
+        "_shape", "_state", "_tasks",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +90,7 @@ class Relay:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._is_end = False
+        self._items: list[dict[str, Any]] = []
         self._begun = False
         self._decoder = _decoder(reply) if self._dialect is not None or reply.status >= 400 else None
 
@@ -296,19 +298,26 @@ class Relay:
         await self._finish()
 
     def _hold(self, chunk: bytes) -> None:
-        """Of what is too long to be held, the end: usage stands there."""
+        """Of what is too long to be held, the end: usage stands there. Items before it tell which tools were used."""
         self._held.append(chunk)
         self._held_bytes += len(chunk)
         if self._held_bytes > MAX_HELD_BYTES:
-            end = b"".join(self._held)[-_END_BYTES:]
-            self._held, self._held_bytes, self._is_end = [end], len(end), True
+            held = b"".join(self._held)
+            self._note_items(held, len(held) - _END_BYTES)
+            self._held, self._held_bytes, self._is_end = [held[-_END_BYTES:]], _END_BYTES, True
+
+    def _note_items(self, held: bytes, until: int) -> None:
+        if self._shape == "responses":
+            kinds = [match[1].decode() for match in _ITEM.finditer(held) if match.start() < until]
+            self._items += [{"type": kind, "id": len(self._items) + n} for n, kind in enumerate(kinds)]
 
     def _read_held(self) -> None:
         body = b"".join(self._held)
         if not self._is_end:
             self._read_usage(body)
         elif self._dialect is not None:
-            self._attempt.reported = self._dialect.usage_of(_end_of(body))
+            self._note_items(body, len(body))
+            self._attempt.reported = self._dialect.usage_of(_end_of(body) | {"output": self._items})
 
     def _read_usage(self, body: bytes) -> None:
         if not body or self._dialect is None:

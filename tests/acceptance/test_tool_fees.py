@@ -14,7 +14,7 @@ from tests.support.raw import chat
 from tests.support.running import KEY
 
 CENT = 10_000_000  # nano-dollars
-PRICES = "prices:\n  any: {model: '*', input: 1, output: 10, fees: {web_search: 0.01, file_search: 0.0025}}\n"
+PRICES = "prices:\n  any: {model: '*', input: 1, output: 10, fees: {web_search: 0.01, image_generation: 0.04}}\n"
 UNPRICED = "prices:\n  any: {model: '*', input: 1, output: 10}\n"
 DOLLAR = "budgets:\n  all: {usd: 1, window: total}\n"
 CUT = "accounting: {max_tool_calls: 5, max_output_tokens: 100}\n"
@@ -51,6 +51,19 @@ async def test_searches_are_charged_beside_the_tokens_and_explained(provider, tm
     status, out, err = await run_gateway("usage", "explain", entry.intent.attempt, env=env)
     assert status == 0, err
     assert "web_search" in out and "0.02" in out and "0.020043 USD" in out
+
+
+async def test_tools_are_found_in_answers_that_are_too_large_to_be_held(provider, tmp_path):
+    """An image is megabytes of text, and what is said about items is text as well."""
+    said = {"type": "message", "content": [{"type": "output_text", "text": 'no "type":"image_generation_call" here'}]}
+    images = [{"type": "image_generation_call", "id": f"ig_{n}", "result": "QUJD" * 300_000} for n in range(3)]
+    answer = json.dumps(response(output=[said, *images, FOUND[0]])).encode()
+    moved = answer.replace(b'"usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}, ', b"")
+    provider.says(plain(moved[:-1] + b', "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}}'))
+    async with serving(provider, tmp_path, PRICES) as gateway:
+        assert (await gateway.ask(target="/v1/responses", body=asked(), key=KEY)).status == 200
+        (entry,) = await rows(gateway, 1)
+    assert (entry.outcome.cost_nano, entry.outcome.flags) == (THREE_AND_FOUR + 3 * 4 * CENT + CENT, ())
 
 
 async def test_a_stream_that_is_cut_pays_for_the_searches_that_were_done(provider, tmp_path):
