@@ -21,9 +21,9 @@ from gateway.ledgers.postgres_writer import DEADLINE_S, Writer
 _LONG_S = 30.0
 """Of what adds up many rows: seeds after loss, reports, recovery."""
 _SILENT_S, _COME_BACK_S = 20.0, 20.0
-"""A process that was silent for so long, by the server's clock, cannot tell who is dead: the server may have been away,
-or its clock has stepped. It gives the others so long to say that they live. Both are longer than the time between two
-beats; who is dead has missed at least two."""
+"""A process that was silent for so long, by the server's clock, or that has just begun, cannot tell who is dead: the
+server may have been away, or its clock has stepped. It gives the others so long to say that they live. Both are longer
+than the time between two beats; who is dead has missed at least two."""
 _CONNECTIONS = 4
 _PAGE = 1000
 _ROLL_UP_AT_ONCE = 10_000
@@ -131,7 +131,7 @@ class PostgresLedger:
         self._pool = pool
         self._writer = writer
         self._node = node
-        self._knows_from = float("-inf")
+        self._knows_from = monotonic() + _COME_BACK_S
         self.intend, self.conclude = writer.intend, writer.conclude
 
     @contextlib.asynccontextmanager
@@ -189,7 +189,7 @@ class PostgresLedger:
             raise LedgerDown("the ledger takes no rows") from None
 
     async def recover(self, at: float) -> int:
-        """Nothing for a while after an outage: see `_SILENT_S`."""
+        """Nothing for a while after the start and after an outage: see `_SILENT_S`."""
         async with self._connection(_LONG_S) as connection, connection.transaction():
             if not await self._beats(connection):
                 return 0

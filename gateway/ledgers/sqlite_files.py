@@ -10,12 +10,14 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Literal
 
 from gateway.core.ports import LedgerUnusable
 from gateway.ledgers.sqlite_schema import MIGRATIONS, checked_version, migrate
 
 BUSY_S = 5.0
+_PAUSE_S = 0.01
 _WAL_HEADER, _FRAME_HEADER = 32, 24
 _TABLES = (
     "origins", "rates", "endings", "intents", "extensions", "outcomes", "corrections", "rollups", "idempotency",
@@ -52,13 +54,27 @@ def open_writer(
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def prepare(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _to_wal(connection)
         connection.execute(f"PRAGMA synchronous = {sync}")
         if alone:
             _check_opened(connection, path, sync)
         migrate(connection, MIGRATIONS[:version])
 
     return _prepared(path, prepare, read_only=False)
+
+
+def _to_wal(connection: sqlite3.Connection) -> None:
+    """The lock that a new file is changed under is one that SQLite does not wait for: processes may begin at once."""
+    until = monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(_PAUSE_S)
+        else:
+            return
 
 
 def open_reader(path: Path, oldest: int = len(MIGRATIONS)) -> sqlite3.Connection:

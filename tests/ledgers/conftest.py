@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.ledgers import postgres as module
 from tests.support.postgres import Postgres, postgres_server
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ledgers tell who is dead from their first moment on; tests of that wait set it themselves."""
+    monkeypatch.setattr(module, "_COME_BACK_S", 0.0)
 
 
 @pytest.fixture(scope="module")

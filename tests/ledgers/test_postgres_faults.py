@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from time import monotonic
 
 import pytest
 
@@ -162,6 +163,25 @@ async def test_after_an_outage_nobody_is_dead_before_he_could_say_that_he_lives(
     states = {entry.intent.attempt: entry.outcome and entry.outcome.state for entry in await everything(ledger)}
     assert states == {"lives": None, "dead": "unknown"}
     await other.close()
+
+
+async def test_who_starts_after_an_outage_takes_nobody_for_dead_who_could_not_say_that_he_lives(
+    ledger: PostgresLedger, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process does that is started again and again until the server is back"""
+    await ledger.intend(intent("lives"))
+    async with client(dsn) as operator:
+        await operator.execute("UPDATE nodes SET beat_at = beat_at - interval '60 seconds'")
+    monkeypatch.setattr(module, "_COME_BACK_S", 0.5)
+    starts = await open_postgres(dsn, node="b")
+    assert await starts.recover(NOON) == 0
+    assert await starts.close_orphan("lives", NOON) is None
+    await ledger.beat(NOON)
+    monkeypatch.setattr(module, "monotonic", lambda: monotonic() + 1)
+    assert await starts.recover(NOON) == 0
+    await starts.close()
+    assert (await ledger.conclude(outcome("lives", 1)), await ledger.recover(NOON)) == (None, 0)
+    assert [entry.outcome and entry.outcome.state for entry in await everything(ledger)] == ["settled"]
 
 
 async def test_closing_without_a_server_says_what_is_lost(postgres: Postgres, dsn: str) -> None:
