@@ -7,18 +7,22 @@ shutdown). Both are here; the body's deadlines are in `exchange`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.core.errors import CODES, Refusal
 from gateway.server.errors import refusal_body, refusal_headers
 from gateway.server.exchange import Exchange, http_date
+
+if TYPE_CHECKING:
+    from aiohttp.streams import StreamReader
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -57,6 +61,77 @@ class Connection(RequestHandler):
     @property
     def draining(self) -> bool:
         return self._listener.draining
+
+    async def start(self) -> None:
+        """The requests of this connection, one after the other, in its one task. aiohttp's own loop makes a task and a
+        writer for each, and asks what it answers for things that an Exchange does not have."""
+        try:
+            while not self._force_close:
+                if not self._messages:
+                    await self._requested()
+                message, payload = self._messages.popleft()
+                self._make_room()
+                if isinstance(message, _ErrInfo):
+                    self._refuse_malformed(message)
+                    return
+                exchange = Exchange(message, payload, self)
+                await self._handled(exchange)
+                self._keepalive = exchange.keep_alive
+                if not payload.is_eof():
+                    await self._linger(payload)
+                if not self._keepalive or self._close:
+                    break
+                self._await_next()
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _requested(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _make_room(self) -> None:
+        """For what waits behind this request, where the other side has sent many at once."""
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+
+    async def _handled(self, exchange: Exchange) -> None:
+        self._request_in_progress = True
+        self._current_request = exchange  # type: ignore[assignment]  # only its `_cancel` is called
+        try:
+            await self._listener.handle(exchange)
+        except ConnectionError:
+            self.force_close()
+        except Exception as bug:
+            self.log_exception("unhandled", exc_info=bug)
+            self.force_close()
+        finally:
+            self._request_in_progress, self._current_request = False, None
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+
+    async def _linger(self, payload: StreamReader) -> None:
+        """Reads on for a moment what nobody wants, so that the other side, which still sends, sees its answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._lingering_time):
+                while not payload.is_eof() and not self._force_close:
+                    await payload.readany()
+        if not payload.is_eof():
+            self.close()
+
+    def _await_next(self) -> None:
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -99,23 +174,11 @@ class Connection(RequestHandler):
             self.transport.write(raw_refusal(refusal))
         self.force_close()
 
-    def handle_error(
-        self,
-        request: Any,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  # aiohttp's signature
-    ) -> Any:
-        """Called by aiohttp for bytes that are not HTTP (nothing else reaches it: the endpoint raises nothing)."""
-        if isinstance(exc, LineTooLong):
-            refusal = Refusal("headers_too_large", "A request line or header is too long.")
-        elif status == 400:
-            refusal = Refusal("bad_request", "The request is not valid HTTP/1.1.")
+    def _refuse_malformed(self, error: _ErrInfo) -> None:
+        if isinstance(error.exc, LineTooLong):
+            self._refuse(Refusal("headers_too_large", "A request line or header is too long."))
         else:
-            refusal = Refusal("internal", "The gateway failed to handle this request.")
-            self.log_exception("unhandled", exc_info=exc)
-        self._refuse(refusal)
-        return request
+            self._refuse(Refusal("bad_request", "The request is not valid HTTP/1.1."))
 
 
 def raw_refusal(refusal: Refusal) -> bytes:
@@ -131,12 +194,8 @@ class Listener(web.Server):
     """Makes a Connection for every accepted socket and hands each request to `handle`."""
 
     def __init__(self, handle: Handler, limits: ConnectionLimits, wall: Callable[[], float] = time.time) -> None:
-        super().__init__(
-            self._dispatch,  # type: ignore[arg-type]  # an Exchange is both request and response, see its docstring
-            request_factory=Exchange,  # type: ignore[arg-type]
-            handler_cancellation=True,
-        )
-        self._handle = handle
+        super().__init__(handle, handler_cancellation=True)  # type: ignore[arg-type]  # called by `Connection.start`
+        self.handle = handle
         self.limits = limits
         self.draining = False
         self._wall = wall
@@ -154,10 +213,6 @@ class Listener(web.Server):
             max_headers=MAX_HEADERS,
             lingering_time=2.0,
         )
-
-    async def _dispatch(self, exchange: Exchange) -> Exchange:
-        await self._handle(exchange)
-        return exchange
 
     def full(self) -> bool:
         return len(self._connections) > self.limits.max_connections

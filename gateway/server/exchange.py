@@ -1,7 +1,6 @@
 """One request and its answer on a caller's connection: bytes in with limits, bytes out with back-pressure.
 
-It stands in for both of aiohttp's request and response objects: aiohttp's connection needs only `_cancel`, `_finish`,
-`prepare`, `write_eof` and `keep_alive` of them, and building its own two costs more than the rest of the hop.
+It stands in for both of aiohttp's request and response objects, which cost more than the rest of the hop.
 """
 
 from __future__ import annotations
@@ -33,21 +32,13 @@ class Exchange:
     """Implements `core.ports.Client`."""
 
     __slots__ = (
-        "_chunked", "_closing", "_connection", "_head", "_keep_alive", "_payload", "_silent", "_task",
+        "_chunked", "_closing", "_connection", "_head", "_keep_alive", "_payload", "_silent",
         "content_length", "headers", "method", "started", "target",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        connection: Connection,
-        _writer: object,
-        task: asyncio.Task[None],
-    ) -> None:
+    def __init__(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> None:
         self._payload = payload
         self._connection = connection
-        self._task: asyncio.Task[None] | None = task
         self._keep_alive = not message.should_close
         self._chunked = False
         self._head = b""
@@ -62,23 +53,14 @@ class Exchange:
         self._closing = b"upgrade" in given or (b"transfer-encoding" in given and not _is_chunked(self.headers))
         self._silent = self.method == "HEAD"
 
-    # -- what aiohttp's connection asks of a request and of a response
+    # -- what the connection asks of it
 
     def _cancel(self, error: BaseException) -> None:
         self._payload.set_exception(error)
 
-    def _finish(self) -> None:
-        """Nothing to release: uploads are never parsed into files here."""
-
     @property
     def keep_alive(self) -> bool:
         return self._keep_alive and not self._closing
-
-    async def prepare(self, _request: object) -> None:
-        """The answer was written by the handler."""
-
-    async def write_eof(self) -> None:
-        """The answer was ended by the handler."""
 
     # -- in
 

@@ -213,6 +213,19 @@ async def test_a_body_over_the_limit_is_refused(provider, tmp_path, how):
     assert provider.calls == []
 
 
+async def test_a_caller_that_sends_all_of_a_refused_upload_before_it_looks_gets_its_answer(provider, tmp_path):
+    """What nobody wants is read on for a moment: a connection that is closed on unread bytes takes the answer along."""
+    policy = policy_for(provider.base_url, rest="limits: {max_body_bytes: 10000}\n")
+    async with running(policy, tmp_path) as gateway:
+        for key, refused in ((KEY, (413, "body_too_large")), ("gw-unknown", (401, "invalid_api_key"))):
+            raw = await gateway.connect()
+            await raw.send(raw.request(body=chat("x" * 20_000_000), key=key))
+            answer = await raw.answer()
+            assert (answer.status, answer.code, answer.header("connection")) == (*refused, "close")
+            assert await raw.closed()
+            raw.close()
+
+
 async def test_a_compressed_body_reaches_the_provider_as_what_was_checked(gateway, provider):
     answer = await gateway.ask(body=gzip.compress(BODY), key=KEY, headers=(("Content-Encoding", "gzip"),))
     assert answer.status == 200
