@@ -102,15 +102,19 @@ class AccountsBuilder:
     # -- prices
 
     def prices(self) -> tuple[PriceRow, ...]:
-        found: dict[tuple[str, str, str], str] = {}
+        found: dict[tuple[str, str, str, bool], str] = {}
         for name, row in self._document.prices.items():
             if row.provider is not None:
                 self._provider_known(("prices", name, "provider"), row.provider)
-            same = found.setdefault((row.provider or "", row.model, row.service_tier or ""), name)
+            same = found.setdefault((row.provider or "", row.model, row.service_tier or "", _only_fees(row)), name)
             if same != name:
                 self._report(("prices", name), f'"{same}" is the price of the same provider, model and service_tier')
-            if not _rates(row) and "per_request" not in row.model_fields_set:
-                self._report(("prices", name), "needs a rate such as input or output, or per_request; 0 is free")
+            if not _rates(row) and "per_request" not in row.model_fields_set and not row.fees:
+                self._report(
+                    ("prices", name), "needs a rate such as input or output, or per_request, or fees; 0 is free"
+                )
+            if _only_fees(row) and (row.above or row.context_window):
+                self._report(("prices", name), "has fees only, so above and context_window do nothing")
         return tuple(self._price(name, row) for name, row in self._document.prices.items())
 
     def _price(self, name: str, row: schema.PriceRow) -> PriceRow:
@@ -128,6 +132,7 @@ class AccountsBuilder:
             tier=service_tier(row.service_tier) if row.service_tier else "",
             context_window=row.context_window,
             fees={str(tool): nano for tool, nano in row.fees.items()},
+            only_fees=_only_fees(row),
         )
 
     # -- how calls are counted
@@ -143,6 +148,10 @@ class AccountsBuilder:
     def model_caps(self) -> dict[str, int]:
         rows: Iterable[tuple[str, schema.ModelRow]] = self._document.models.items()
         return {name: row.max_output_tokens for name, row in rows if row.max_output_tokens is not None}
+
+
+def _only_fees(row: schema.PriceRow) -> bool:
+    return bool(row.fees) and not _rates(row) and "per_request" not in row.model_fields_set
 
 
 def _rates(row: schema.RatesRow) -> dict[str, int]:

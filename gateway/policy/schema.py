@@ -300,7 +300,9 @@ class PriceRow(RatesRow):
         None, description="The tier it is the price of, such as flex; none: any that has no row of its own."
     )
     per_request: Usd = Field(0, description="Dollars a request, beside its tokens.")
-    fees: dict[Tool, Usd] = Field({}, description="Dollars a use of the provider's own tools; 0 is free.")
+    fees: dict[Tool, Usd] = Field(
+        {}, description="Dollars a use of the provider's own tools; 0 is free. Alone: tokens keep their price."
+    )
     above: list[PriceTierRow] = Field([], description="Rates of long inputs.")
     context_window: Count | None = Field(None, description="The longest input that the model takes.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import orjson
@@ -21,9 +22,10 @@ class Catalogue:
     """Implements the port `Prices`. Loading takes a quarter of a second once a process; nothing is ever fetched."""
 
     def __init__(self, rows: Sequence[PriceRow] = ()) -> None:
-        self._rows = in_order(rows)
+        self._rows = in_order([row for row in rows if not row.only_fees])
+        self._fees = in_order([row for row in rows if row.only_fees])
         self._bundled = Bundled()
-        self.version = f"{VERSION} + {_digest(self._rows)}" if rows else VERSION
+        self.version = f"{VERSION} + {_digest(self._rows + self._fees)}" if rows else VERSION
         self._kept = lru_cache(_KEPT)(self._find)
 
     def rates(self, provider: Provider, model: str, tier: str, at: float) -> Rates | None:
@@ -36,6 +38,18 @@ class Catalogue:
         served = service_tier(tier)
         # A name such as "openai/gpt-4o" is looked for as it is, then without what stands before it.
         models = (model, model.partition("/")[2]) if "/" in model else (model,)
+        rates = self._tokens(name, catalogue, base_url, models, served, minute)
+        if rates is None or not self._fees:
+            return rates
+        fees = dict(rates.fees)
+        for row in reversed(self._fees):  # the one that is taken first has the last word
+            if any(row.matches(name, each, served) for each in models):
+                fees |= row.fees
+        return replace(rates, fees=fees)
+
+    def _tokens(
+        self, name: str, catalogue: str, base_url: str, models: Sequence[str], served: str, minute: int
+    ) -> Rates | None:
         for each in models:
             if row := next((row for row in self._rows if row.matches(name, each, served)), None):
                 return row.rates

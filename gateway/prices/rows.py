@@ -19,7 +19,7 @@ class PriceRow:
     `provider`: the policy's name of a provider, "": any. `model`: a name, or a pattern with "*". `tiers`: ascending;
     each says only what differs from what holds below it. `per_request` in nano-dollars. `tier`: the service tier that
     it is the price of, named by `service_tier`; "": any that has no row of its own. `fees`: nano-dollars a use of
-    one of the provider's tools.
+    one of the provider's tools. `only_fees`: the tokens have the price that they would have without this row.
     """
 
     provider: str
@@ -30,6 +30,7 @@ class PriceRow:
     tier: str = ""
     context_window: int | None = None
     fees: Mapping[str, int] = field(default_factory=dict)
+    only_fees: bool = False
     rates: Rates = field(init=False, compare=False)
 
     def __post_init__(self) -> None:

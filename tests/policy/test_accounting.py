@@ -140,7 +140,7 @@ accounting: {unpriced: flat, drain_s: 0, local_share: 2}
         '13: budgets.i.match.model: there is no model "gtp-5"; did you mean "gpt-*"?',
         "15: rate_limits.a: needs one of requests_per_minute, tokens_per_minute and concurrency",
         "16: rate_limits.b.requests_per_minute: must be greater than or equal to 1",
-        "18: prices.a: needs a rate such as input or output, or per_request; 0 is free",
+        "18: prices.a: needs a rate such as input or output, or per_request, or fees; 0 is free",
         '19: prices.b.provider: there is no provider "dmo"; did you mean "demo"?',
         "20: prices.c.above[0]: needs a rate such as input or output",
         "20: prices.c.above[1].tokens: another tier begins at the same count",
@@ -215,6 +215,18 @@ prices:
     ]
     assert row.context_window == 400_000
     assert row.rates.fees == {"web_search": 10**7, "code_interpreter": 0}
+
+
+def test_fees_alone_leave_the_price_of_tokens_as_it_is():
+    containers, whole = loaded("""\
+prices:
+  containers: {provider: demo, model: "*", fees: {code_interpreter: 0.03}}
+  whole: {provider: demo, model: "*", input: 1}
+""").prices
+    assert (containers.only_fees, containers.rates.fees) == (True, {"code_interpreter": 3 * 10**7})
+    assert not whole.only_fees
+    with pytest.raises(PolicyErrors, match="has fees only, so above and context_window do nothing"):
+        loaded("prices: {a: {model: m, fees: {web_search: 1}, context_window: 5}}\n")
 
 
 def test_a_fee_of_no_known_tool_is_refused_with_those_that_are():
@@ -298,7 +310,7 @@ def test_the_starter_policy_counts_every_caller_and_knows_the_price_of_the_demo_
     found = limits_for(policy, APP, "demo")
     assert [(limit.name, limit.hard) for limit in found] == [("daily", True), ("daily-goal", False)]
     assert all(limit.scope == (("caller", "app"),) for limit in found)
-    (demo, _) = policy.prices
+    demo, *_ = policy.prices
     assert demo.matches("demo", "demo", "standard")
 
 

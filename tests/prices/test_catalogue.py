@@ -109,6 +109,26 @@ def test_prices_follow_the_date_and_the_time_of_day(bundled: Catalogue) -> None:
     assert at(2026, 9, 1, 0, 29, 59, model="deepseek-chat") < at(2026, 9, 1, 0, 30, 0, model="deepseek-chat")
 
 
+def test_rows_of_fees_alone_add_to_whatever_price_holds() -> None:
+    """The closer row has the last word on a tool."""
+    rows = [
+        PriceRow("", "*", {}, fees={"code_interpreter": 30, "web_search": 7}, only_fees=True),
+        PriceRow("", "gpt-4o", {}, fees={"code_interpreter": 50}, only_fees=True),
+        PriceRow("local", "own", {"input": 1}, fees={"x_search": 3}),
+    ]
+    catalogue = Catalogue(rows)
+
+    def fees(provider: Provider, model: str) -> dict[str, int] | None:
+        rates = catalogue.rates(provider, model, "", NOW)
+        return None if rates is None else dict(rates.fees)
+
+    assert priced(catalogue, "gpt-4o", OPENAI) == 2.5 * DOLLAR
+    assert fees(OPENAI, "gpt-4o") == {"web_search": 7, "file_search": 2_500_000, "code_interpreter": 50}
+    assert fees(LOCAL, "own") == {"x_search": 3, "web_search": 7, "code_interpreter": 30}
+    assert fees(LOCAL, "unknown") is None
+    assert catalogue.version != Catalogue(rows[1:]).version
+
+
 def test_a_context_tier_counts_from_where_the_provider_says(bundled: Catalogue) -> None:
     xai = bundled.rates(Provider("x", "openai", "https://api.x.ai/v1"), "grok-4.3", "", NOW)
     assert xai is not None
