@@ -1,4 +1,5 @@
-"""A process that appends attempts as fast as it can and prints what the ledger has acknowledged, until it is killed.
+"""A process that appends attempts as fast as it can and prints what the ledger has acknowledged, until it is killed. One
+of them runs all the time.
 
 python -m tests.ledgers.postgres_child DSN NODE
 """
@@ -17,6 +18,8 @@ from tests.ledgers.contract import intent, outcome
 async def append(dsn: str, node: str) -> None:
     ledger = await open_postgres(dsn, node=node)
     numbers = itertools.count()
+    await ledger.intend(intent(f"{node}-runs", node=node))
+    os.write(1, f"intent {node}-runs\n".encode())
 
     async def one_after_another() -> None:
         for number in numbers:
