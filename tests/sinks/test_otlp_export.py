@@ -220,7 +220,7 @@ async def test_while_a_collector_hangs_the_queue_is_bounded_and_calls_do_not_not
         begin = clock.monotonic()
         for _ in range(10_000):
             exporter.put(call(4))
-        assert clock.monotonic() - begin < 2
+        assert clock.monotonic() - begin < 10
         assert exporter.stats.waiting == exporter.stats.capacity == 2048
         assert exporter.stats.dropped == {"queue_full": 4 * 10_001 - 2048}
 
@@ -257,7 +257,7 @@ async def test_a_stop_is_bounded_and_counts_what_it_gives_up(said):
         exporter.put(call(4))
         begin = clock.monotonic()
         await exporter.stop(0.2)
-        assert clock.monotonic() - begin < 1
+        assert clock.monotonic() - begin < 5
     assert (exporter.stats.waiting, sum(exporter.stats.dropped.values())) == (0, 8)
 
 
